@@ -1,0 +1,347 @@
+//! What the model learnt from: per profile and metric a histogram, a mean and a standard deviation, and what the measures
+//! usually are when nothing drifts.
+//!
+//! It is built from the training window, stored beside the model and replaced with it. Metrics that the contract marks
+//! monotone have no cell: they are not judged. It holds no time of day: a baseline by hour of week needs more cells, not
+//! another form.
+//!
+//! How it is stored: [`crate::BaselineRow`].
+
+use contract::Contract;
+use serde::{Deserialize, Serialize};
+
+use crate::measures::{self, Measures};
+use crate::sketch::{Sketch, bin_of};
+
+/// A stored baseline that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BaselineError {
+    /// It was made for other metrics: make one with the contract in use, or use the contract it was made for.
+    #[error(
+        "baseline {id} is of contract {found}, expected {expected}: train a model with the contract in use"
+    )]
+    OtherContract {
+        /// The baseline.
+        id: String,
+        /// Its contract's fingerprint.
+        found: String,
+        /// The fingerprint of the contract in use.
+        expected: String,
+    },
+    /// The stored rows contradict themselves: fetch the file again or take another model.
+    #[error("baseline {id}, {profile} {metric}: {what}: the file is damaged")]
+    Damaged {
+        /// The baseline.
+        id: String,
+        /// The profile of the row.
+        profile: String,
+        /// The metric of the row.
+        metric: String,
+        /// What does not hold.
+        what: &'static str,
+    },
+}
+
+/// What is usual for one cell over a window, when nothing drifts. It ranks the causes; it is not part of the score.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Usual {
+    /// Of the error rate, `None` without forecasts.
+    pub per: Option<f64>,
+    /// Of the KS statistic.
+    pub ks: f64,
+    /// Of the distance of the means in standard deviations.
+    pub z: f64,
+    /// Of the anomaly rate.
+    pub anomaly_rate: f64,
+}
+
+/// One metric of one profile.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cell {
+    /// Inclusive upper bounds of the bins but the last, ascending, at most 63; in the metric's unit.
+    pub edges: Vec<f32>,
+    /// Values in each bin; one more than edges, none for an empty cell.
+    pub counts: Vec<u64>,
+    /// Values in all.
+    pub n: u64,
+    /// Their mean, 0 for none.
+    pub mean: f64,
+    /// Their standard deviation (n − 1 in the denominator), 0 for fewer than two.
+    pub sd: f64,
+    /// What is usual over the windows of [`crate::WINDOW_MINUTES`], once calibrated.
+    pub usual: [Option<Usual>; 2],
+}
+
+impl Cell {
+    /// The bin of a value.
+    #[must_use]
+    pub fn bin(&self, value: f32) -> usize {
+        bin_of(&self.edges, value)
+    }
+
+    /// Whether a value lies beyond [`measures::OUTLIER_SD`]; never where the metric did not vary.
+    #[must_use]
+    pub fn is_outlier(&self, value: f32) -> bool {
+        measures::z(f64::from(value), self.mean, self.sd) > measures::OUTLIER_SD
+    }
+}
+
+/// The medians of the measures over held-out hours, one set for each window of [`crate::WINDOW_MINUTES`]. A window
+/// without one cannot be judged, since nobody knows what is usual for it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Medians {
+    /// Of the 1 h window.
+    pub hour: Option<Measures>,
+    /// Of the 24 h window.
+    pub day: Option<Measures>,
+}
+
+impl Medians {
+    /// Zeros: measures count as they are, without calibration.
+    #[must_use]
+    pub fn raw() -> Medians {
+        let zero = Measures {
+            per: Some(0.0),
+            ..Measures::default()
+        };
+        Medians {
+            hour: Some(zero),
+            day: Some(zero),
+        }
+    }
+
+    /// The medians of window `index` of [`crate::WINDOW_MINUTES`].
+    #[must_use]
+    pub fn of(&self, index: usize) -> Option<&Measures> {
+        match index {
+            0 => self.hour.as_ref(),
+            1 => self.day.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Baseline {
+    /// Names it in panes and reports; two different baselines never share one.
+    pub id: String,
+    /// Fingerprint of the contract it was made with.
+    pub contract: String,
+    /// What is usual.
+    pub medians: Medians,
+    /// `[profile][metric]`, in the contract's order.
+    pub(crate) cells: Vec<Vec<Cell>>,
+}
+
+impl Baseline {
+    /// The cell of a profile and metric; `None` for indices that the contract does not have.
+    #[must_use]
+    pub fn cell(&self, profile: usize, metric: usize) -> Option<&Cell> {
+        self.cells.get(profile)?.get(metric)
+    }
+
+    pub(crate) fn cells_mut(&mut self) -> impl Iterator<Item = (usize, usize, &mut Cell)> {
+        self.cells
+            .iter_mut()
+            .enumerate()
+            .flat_map(|(profile, cells)| {
+                cells
+                    .iter_mut()
+                    .enumerate()
+                    .map(move |(metric, cell)| (profile, metric, cell))
+            })
+    }
+
+    pub(crate) fn check_contract(&self, contract: &Contract) -> Result<(), BaselineError> {
+        check_contract(&self.id, &self.contract, contract)
+    }
+}
+
+pub(crate) fn check_contract(
+    id: &str,
+    found: &str,
+    contract: &Contract,
+) -> Result<(), BaselineError> {
+    if found == contract.fingerprint() {
+        return Ok(());
+    }
+    Err(BaselineError::OtherContract {
+        id: id.to_owned(),
+        found: found.to_owned(),
+        expected: contract.fingerprint().to_owned(),
+    })
+}
+
+pub(crate) fn empty_cells(contract: &Contract) -> Vec<Vec<Cell>> {
+    vec![vec![Cell::default(); contract.num_metrics()]; contract.profiles.len()]
+}
+
+/// Collects a training window, in any order of rows; memory is bounded by profiles × metrics, see [`Sketch`].
+#[derive(Debug)]
+pub struct BaselineBuilder {
+    contract: String,
+    judged: Vec<bool>,
+    gathered: Vec<Vec<Gathered>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Gathered {
+    sketch: Sketch,
+    mean: f64,
+    m2: f64,
+}
+
+impl Gathered {
+    fn add(&mut self, value: f32) {
+        self.sketch.add(value);
+        // Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
+        let delta = f64::from(value) - self.mean;
+        self.mean += delta / self.sketch.n() as f64;
+        self.m2 += delta * (f64::from(value) - self.mean);
+    }
+
+    fn finish(&self) -> Cell {
+        let n = self.sketch.n();
+        if n == 0 {
+            return Cell::default();
+        }
+        let edges = self.sketch.edges();
+        Cell {
+            counts: self.sketch.counts(&edges),
+            edges,
+            n,
+            mean: self.mean,
+            sd: if n < 2 {
+                0.0
+            } else {
+                (self.m2 / (n - 1) as f64).max(0.0).sqrt()
+            },
+            usual: [None, None],
+        }
+    }
+}
+
+impl BaselineBuilder {
+    /// Nothing yet, for the profiles and metrics of `contract`.
+    #[must_use]
+    pub fn new(contract: &Contract) -> BaselineBuilder {
+        BaselineBuilder {
+            contract: contract.fingerprint().to_owned(),
+            judged: contract
+                .metrics
+                .iter()
+                .map(|metric| !metric.monotone)
+                .collect(),
+            gathered: vec![
+                vec![Gathered::default(); contract.num_metrics()];
+                contract.profiles.len()
+            ],
+        }
+    }
+
+    /// Counts one row of rollups: `values` in the contract's order, NaN for a gap. A profile that the contract does not
+    /// have is left out.
+    pub fn add(&mut self, profile: usize, values: &[f32]) {
+        let Some(gathered) = self.gathered.get_mut(profile) else {
+            return;
+        };
+        for ((gathered, &value), &judged) in gathered.iter_mut().zip(values).zip(&self.judged) {
+            if judged && value.is_finite() {
+                gathered.add(value);
+            }
+        }
+    }
+
+    /// The baseline, not yet calibrated: until [`crate::calibrate()`] has run it raises no alarm.
+    #[must_use]
+    pub fn finish(&self, id: &str) -> Baseline {
+        Baseline {
+            id: id.to_owned(),
+            contract: self.contract.clone(),
+            medians: Medians::default(),
+            cells: self
+                .gathered
+                .iter()
+                .map(|cells| cells.iter().map(Gathered::finish).collect())
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn contract() -> Contract {
+        Contract::shipped("linborg").unwrap()
+    }
+
+    fn row_of(contract: &Contract, metric: &str, value: f32) -> Vec<f32> {
+        let mut values = vec![f32::NAN; contract.num_metrics()];
+        values[contract.metric_index(metric).unwrap()] = value;
+        values
+    }
+
+    #[test]
+    fn moments_by_hand() {
+        // np.mean and np.std(ddof=1) of [12, 15, 11, 18, 14]: 14, sqrt(7.5).
+        let contract = contract();
+        let cpu = contract.metric_index("cpu_user_pct").unwrap();
+        let mut builder = BaselineBuilder::new(&contract);
+        for value in [12.0, 15.0, f32::NAN, 11.0, f32::INFINITY, 18.0, 14.0] {
+            builder.add(2, &row_of(&contract, "cpu_user_pct", value));
+        }
+        builder.add(99, &row_of(&contract, "cpu_user_pct", 1.0));
+        let baseline = builder.finish("b");
+        let cell = baseline.cell(2, cpu).unwrap();
+        assert_eq!((cell.n, cell.mean), (5, 14.0));
+        assert!((cell.sd - 7.5_f64.sqrt()).abs() < 1e-12);
+        // 3 sd above the mean: 22.215838…
+        assert!(
+            cell.is_outlier(22.3)
+                && !cell.is_outlier(22.2)
+                && cell.is_outlier(5.7)
+                && !cell.is_outlier(5.8)
+        );
+        assert_eq!(baseline.cell(0, cpu), Some(&Cell::default()));
+        assert_eq!(baseline.cell(99, 0), None);
+    }
+
+    #[test]
+    fn what_never_varied_has_no_outliers() {
+        let contract = contract();
+        let mut builder = BaselineBuilder::new(&contract);
+        for _ in 0..50 {
+            builder.add(0, &row_of(&contract, "disk_usage_pct", 64.1));
+        }
+        let baseline = builder.finish("b");
+        let cell = baseline
+            .cell(0, contract.metric_index("disk_usage_pct").unwrap())
+            .unwrap();
+        assert!(!cell.is_outlier(99.0));
+    }
+
+    #[test]
+    fn monotone_metrics_are_not_judged() {
+        let contract = contract();
+        let uptime = contract
+            .metrics
+            .iter()
+            .position(|metric| metric.monotone)
+            .unwrap();
+        let mut builder = BaselineBuilder::new(&contract);
+        builder.add(0, &vec![1.0; contract.num_metrics()]);
+        let baseline = builder.finish("b");
+        assert_eq!(baseline.cell(0, uptime).unwrap().n, 0);
+        assert_eq!(
+            baseline.rows(&contract).len(),
+            contract
+                .metrics
+                .iter()
+                .filter(|metric| !metric.monotone)
+                .count()
+        );
+    }
+}

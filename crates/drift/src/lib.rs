@@ -1,0 +1,43 @@
+//! Is the world still what the model learnt?
+//!
+//! Rows of rollups and forecasts go into a [`PaneBuilder`], one per partition, which gives 5-minute panes; one [`Windows`]
+//! merges the panes of all partitions into the last hour and the last day and reports on them against the [`Baseline`]
+//! that was built ([`BaselineBuilder`]) and calibrated ([`calibrate()`]) when the model was trained.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`measures`] | the formulas, the score, the status |
+//! | [`sketch`] | bins of a histogram in bounded memory |
+//! | [`fixed`] | sums that do not depend on the order |
+//!
+//! Invariants: panes hold integers and fixed-point sums only, so the same panes in any order give the same report, bit for
+//! bit; every structure is bounded by constants and the contract, not by the traffic; no measure is NaN.
+//!
+//! It is not: a clock, a reader of topics, or the place that decides to train (that is `policy`).
+
+mod baseline;
+mod calibrate;
+pub mod fixed;
+mod forecasts;
+mod judge;
+pub mod measures;
+mod packed;
+mod pane;
+mod report;
+pub mod sketch;
+mod stored;
+mod sums;
+mod windows;
+mod words;
+
+pub use baseline::{Baseline, BaselineBuilder, BaselineError, Cell, Medians, Usual};
+pub use calibrate::{Calibration, CalibrationError, HeldOutRow, calibrate};
+pub use forecasts::{ForecastOutcome, MAX_AHEAD_STEPS, MAX_SERVERS};
+pub use judge::MIN_VALUES;
+pub use measures::{Measures, Policy, Status};
+pub use pane::{MAX_BUCKET_SERVERS, MAX_OPEN_BUCKETS, PaneBuilder, RowOutcome};
+pub use report::{MIN_COVERAGE, ReportRequest};
+pub use stored::{BaselineHead, BaselineRow};
+pub use sums::HORIZON_MINUTES;
+pub use windows::{MAX_PANES, PaneOutcome, WINDOW_MINUTES, Windows};
+pub use words::compared;

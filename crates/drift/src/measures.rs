@@ -1,0 +1,356 @@
+//! The formulas: what each measure of drift is, and how they become one score and a status.
+//!
+//! Every function is total: an empty side, a constant metric or a window without forecasts gives a number or `None`, never
+//! NaN and never an infinity. Calibration (what is usual) is not here, see [`crate::calibrate()`].
+
+use serde::{Deserialize, Serialize};
+
+/// Weight of the prediction error rate in the score.
+pub const WEIGHT_PER: f64 = 0.40;
+/// Weight of the distribution shift in the score.
+pub const WEIGHT_DSS: f64 = 0.30;
+/// Weight of the feature drift in the score.
+pub const WEIGHT_FDS: f64 = 0.20;
+/// Weight of the anomaly rate in the score.
+pub const WEIGHT_ANOMALY: f64 = 0.10;
+
+/// Values further than this many standard deviations from the baseline's mean are outliers.
+pub const OUTLIER_SD: f64 = 3.0;
+
+/// One relative error counts at most this much. Actuals near a small floor would otherwise let a single value outweigh a
+/// day; smaller would change the measure where forecasts are plainly wrong.
+pub const MAX_RELATIVE_ERROR: f64 = 1.0e6;
+
+/// The four measures of one window, or what is usual for them.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Measures {
+    /// Prediction error rate; `None` without forecasts.
+    pub per: Option<f64>,
+    /// Distribution shift, 0–1.
+    pub dss: f64,
+    /// Feature drift, scaled to 0–1.
+    pub fds: f64,
+    /// Share of outliers and of forecasts out of range, 0–1.
+    pub anomaly_rate: f64,
+}
+
+impl Measures {
+    /// The weighted sum of the four; a missing error rate counts 0.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        WEIGHT_PER * self.per.unwrap_or(0.0)
+            + WEIGHT_DSS * self.dss
+            + WEIGHT_FDS * self.fds
+            + WEIGHT_ANOMALY * self.anomaly_rate
+    }
+
+    /// What of each measure exceeds `usual`; what lies below it counts 0, so that a good hour of one measure does not
+    /// hide the drift of another. An error rate that is missing on either side is missing.
+    #[must_use]
+    pub fn excess(&self, usual: &Measures) -> Measures {
+        Measures {
+            per: self
+                .per
+                .zip(usual.per)
+                .map(|(per, usual)| (per - usual).max(0.0)),
+            dss: (self.dss - usual.dss).max(0.0),
+            fds: (self.fds - usual.fds).max(0.0),
+            anomaly_rate: (self.anomaly_rate - usual.anomaly_rate).max(0.0),
+        }
+    }
+}
+
+/// The two-sample Kolmogorov–Smirnov statistic of two histograms over the same edges: the largest distance of the two
+/// cumulative distributions, at the edges. 0–1; it equals the statistic of the values themselves when no two
+/// different values share a bin, and is below it otherwise.
+///
+/// Source: Smirnov, "Table for estimating the goodness of fit of empirical distributions", 1948; `scipy.stats.ks_2samp`.
+/// 0 for an empty sample of `counts`, 1 where `baseline` is empty and `counts` is not: all of it is new. Counts beyond
+/// the baseline's last bin belong to that bin.
+#[must_use]
+pub fn ks(baseline: &[u64], counts: &[i64]) -> f64 {
+    let total_baseline: u64 = baseline.iter().sum();
+    let total: f64 = counts.iter().map(|&count| count.max(0) as f64).sum();
+    if total <= 0.0 {
+        return 0.0;
+    }
+    if total_baseline == 0 {
+        return 1.0;
+    }
+    let mut largest: f64 = 0.0;
+    let (mut seen_baseline, mut seen) = (0_u64, 0.0);
+    // After the last bin both are 1.
+    for (bin, &count) in baseline
+        .iter()
+        .take(baseline.len().saturating_sub(1))
+        .enumerate()
+    {
+        seen_baseline += count;
+        seen += counts.get(bin).map_or(0.0, |&count| count.max(0) as f64);
+        largest = largest.max((seen_baseline as f64 / total_baseline as f64 - seen / total).abs());
+    }
+    largest.min(1.0)
+}
+
+/// |mean − baseline mean| in standard deviations of the baseline's values (not of its mean: more rows do not make the
+/// same shift larger). 0 where the baseline has no variation: such a metric is judged by [`ks`] only.
+#[must_use]
+pub fn z(mean: f64, baseline_mean: f64, baseline_sd: f64) -> f64 {
+    if !varies(baseline_mean, baseline_sd) {
+        return 0.0;
+    }
+    ((mean - baseline_mean).abs() / baseline_sd).min(f64::MAX)
+}
+
+/// Whether a metric varied in the baseline: its standard deviation is above rounding (1e-6 of the mean) and above
+/// the step of the fixed-point sums.
+#[must_use]
+pub fn varies(mean: f64, sd: f64) -> bool {
+    sd.is_finite() && mean.is_finite() && sd > 1e-9 && sd > 1e-6 * mean.abs()
+}
+
+/// z/(1+z): 0–1.
+#[must_use]
+pub fn scale(z: f64) -> f64 {
+    z / (1.0 + z)
+}
+
+/// `part / whole`, 0 of nothing.
+#[must_use]
+pub fn share(part: i64, whole: i64) -> f64 {
+    if whole <= 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+/// How busy a fleet is, 0–1: 0.6 · mean CPU / 100 + 0.4 · `requests_share`, where `mean_cpu_pct` is in percent and
+/// `requests_share` is the rate of prediction requests relative to its usual peak.
+#[must_use]
+pub fn load(mean_cpu_pct: f64, requests_share: f64) -> f64 {
+    0.6 * (mean_cpu_pct / 100.0).clamp(0.0, 1.0) + 0.4 * requests_share.clamp(0.0, 1.0)
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Nothing to do.
+    Healthy,
+    /// Watch it.
+    Warning,
+    /// Train.
+    Urgent,
+    /// Accuracy below what is promised: train soon.
+    Critical,
+}
+
+impl Status {
+    /// As in records: `healthy`, `warning`, `urgent`, `critical`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Healthy => "healthy",
+            Status::Warning => "warning",
+            Status::Urgent => "urgent",
+            Status::Critical => "critical",
+        }
+    }
+}
+
+/// Where a score turns from one status into the next.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Above it: warning.
+    pub warning: f64,
+    /// Above it: urgent, and an alarm.
+    pub alarm: f64,
+    /// Above it: critical.
+    pub critical: f64,
+}
+
+impl Policy {
+    /// For a service level of 88 % accuracy: 0.08, 0.10, 0.12.
+    pub const SLA: Policy = Policy {
+        warning: 0.08,
+        alarm: 0.10,
+        critical: 0.12,
+    };
+
+    /// The status of a score. A score equal to a threshold is not above it.
+    #[must_use]
+    pub fn status(&self, score: f64) -> Status {
+        if score > self.critical {
+            Status::Critical
+        } else if score > self.alarm {
+            Status::Urgent
+        } else if score > self.warning {
+            Status::Warning
+        } else {
+            Status::Healthy
+        }
+    }
+
+    /// Whether a score is an alarm.
+    #[must_use]
+    pub fn is_alarm(&self, score: f64) -> bool {
+        score > self.alarm
+    }
+}
+
+/// The median of `values`, the mean of the middle two for an even number; `None` of nothing. Not finite ones are left out.
+#[must_use]
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values
+        .into_iter()
+        .filter(|value| value.is_finite())
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    match values.len() % 2 {
+        1 => Some(upper),
+        _ => values
+            .get(values.len() / 2 - 1)
+            .map(|lower| 0.5 * (lower + upper)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::sketch::{Sketch, bin_of};
+
+    #[track_caller]
+    fn near(found: f64, expected: f64) {
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "found {found}, expected {expected}"
+        );
+    }
+
+    /// KS of two samples through the very histograms that panes hold.
+    fn ks_of(baseline: &[f32], window: &[f32]) -> f64 {
+        let mut sketch = Sketch::new();
+        baseline.iter().for_each(|&value| sketch.add(value));
+        let edges = sketch.edges();
+        let mut counts = vec![0; edges.len() + 1];
+        window
+            .iter()
+            .for_each(|&value| counts[bin_of(&edges, value)] += 1);
+        ks(&sketch.counts(&edges), &counts)
+    }
+
+    #[test]
+    fn ks_as_scipy_has_it() {
+        // scipy.stats.ks_2samp(a, b).statistic, SciPy 1.17.1.
+        let a: Vec<f32> = (1_u8..=10).map(f32::from).collect();
+        let b: Vec<f32> = (3_u8..=14).map(f32::from).collect();
+        near(ks_of(&a, &b), 0.333_333_333_333_333_3);
+        // With ties: ks_2samp([0,0,0,0,1,2,3,4], [0,1,1,2,5,5]).
+        near(
+            ks_of(
+                &[0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0],
+                &[0.0, 1.0, 1.0, 2.0, 5.0, 5.0],
+            ),
+            0.333_333_333_333_333_3,
+        );
+        near(ks_of(&a, &a), 0.0);
+        near(ks_of(&a, &[100.0]), 1.0);
+        near(ks_of(&a, &[-100.0]), 1.0);
+    }
+
+    #[test]
+    fn ks_of_many_values_is_right_to_a_bin() {
+        // x = np.arange(1000)/10; y = x[::3] + 12.5; ks_2samp(x, y).statistic = 0.12674251497005993
+        let x: Vec<f32> = (0..1_000_u16).map(|i| f32::from(i) / 10.0).collect();
+        let y: Vec<f32> = x.iter().step_by(3).map(|value| value + 12.5).collect();
+        let found = ks_of(&x, &y);
+        assert!(
+            found <= 0.126_742_515 && found > 0.126_742_515 - 1.0 / 60.0,
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn ks_without_data() {
+        near(ks(&[], &[]), 0.0);
+        near(ks(&[3, 4], &[0, 0]), 0.0);
+        near(ks(&[0, 0], &[1, 0]), 1.0);
+        // More bins than the baseline: they belong to its last.
+        near(ks(&[1, 1], &[1, 0, 1]), 0.0);
+        // A count that cannot be is no count.
+        near(ks(&[1, 1], &[-5, 3]), 0.5);
+    }
+
+    #[test]
+    fn z_by_hand() {
+        near(z(14.0, 12.0, 4.0), 0.5);
+        near(z(10.0, 12.0, 4.0), 0.5);
+        near(z(5.0, 5.0, 0.0), 0.0);
+        near(z(50.0, 5.0, 0.0), 0.0);
+        near(z(50.0, 5.0, f64::NAN), 0.0);
+        near(scale(0.0), 0.0);
+        near(scale(1.0), 0.5);
+        near(scale(3.0), 0.75);
+        // Too far for a float: still a number.
+        near(scale(z(f64::MAX, -1e308, 1e305)), 1.0);
+    }
+
+    #[test]
+    fn score_by_hand() {
+        let raw = Measures {
+            per: Some(0.5),
+            dss: 0.4,
+            fds: 0.25,
+            anomaly_rate: 0.1,
+        };
+        near(raw.score(), 0.2 + 0.12 + 0.05 + 0.01);
+        near(Measures { per: None, ..raw }.score(), 0.12 + 0.05 + 0.01);
+        let usual = Measures {
+            per: Some(0.3),
+            dss: 0.5,
+            fds: 0.05,
+            anomaly_rate: 0.1,
+        };
+        let excess = raw.excess(&usual);
+        near(excess.per.unwrap(), 0.2);
+        near(excess.dss, 0.0);
+        near(excess.fds, 0.2);
+        near(excess.anomaly_rate, 0.0);
+        near(excess.score(), 0.08 + 0.04);
+        assert_eq!(Measures { per: None, ..raw }.excess(&usual).per, None);
+        assert_eq!(raw.excess(&Measures { per: None, ..usual }).per, None);
+        near(WEIGHT_PER + WEIGHT_DSS + WEIGHT_FDS + WEIGHT_ANOMALY, 1.0);
+    }
+
+    #[test]
+    fn statuses_and_their_edges() {
+        let check = |score, status, alarm| {
+            assert_eq!(Policy::SLA.status(score), status, "{score}");
+            assert_eq!(Policy::SLA.is_alarm(score), alarm, "{score}");
+        };
+        check(0.0, Status::Healthy, false);
+        check(0.08, Status::Healthy, false);
+        check(0.080_001, Status::Warning, false);
+        check(0.10, Status::Warning, false);
+        check(0.100_001, Status::Urgent, true);
+        check(0.12, Status::Urgent, true);
+        check(0.120_001, Status::Critical, true);
+        assert!(Status::Critical > Status::Urgent && Status::Warning > Status::Healthy);
+    }
+
+    #[test]
+    fn shares_loads_and_medians() {
+        near(share(1, 4), 0.25);
+        near(share(1, 0), 0.0);
+        near(load(50.0, 0.0), 0.3);
+        near(load(250.0, 2.0), 1.0);
+        near(load(-1.0, -1.0), 0.0);
+        assert_eq!(median([]), None);
+        assert_eq!(median([3.0]), Some(3.0));
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median([f64::NAN, 5.0, 1.0, 9.0]), Some(5.0));
+    }
+}

@@ -1,0 +1,343 @@
+//! Merges panes of all partitions into the sliding windows.
+//!
+//! A pane's key is (bucket, partition, profile, baseline); a repeat replaces. Panes of another baseline than the one a
+//! report asks for are kept but not merged: forecasters, pane builders and the merger change models at different moments.
+//! The sums of each window are kept up as it slides, by adding what enters and taking away what leaves; integers make
+//! that exact.
+//!
+//! Invariants: the windows hold exactly the panes kept whose bucket lies in them and whose baseline is the current one,
+//! whatever the order of arrival (a property test holds this against summing anew); at most [`MAX_PANES`] are kept, none
+//! that ended a day before the last report.
+//! It is not: a clock. A window ends where the caller says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contract::Contract;
+use contract::record::{Pane, Position};
+
+use crate::baseline::{Baseline, BaselineError};
+use crate::packed::{MAX_NAME_BYTES, Packed};
+use crate::sums::{MetricSums, ProfileSums, Sign};
+
+/// Lengths of the windows that are judged, in minutes: an hour, for what breaks at once, and a day, in which the daily
+/// cycle cancels out.
+pub const WINDOW_MINUTES: [i32; 2] = [60, 1_440];
+
+/// Load is the mean over this many minutes: of one bucket alone it would jump, over an hour it would be stale.
+pub(crate) const LOAD_MINUTES: i32 = 15;
+
+/// Most panes kept, some 1.5 KiB each: a day of 870 pairs of partition and profile. Fewer would lose part of a day of a
+/// large cluster, more could fill the memory.
+pub const MAX_PANES: usize = 250_000;
+
+/// Names of baselines and models that are looked up before a new one is allocated.
+const MAX_NAMES: usize = 64;
+
+/// What became of a pane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaneOutcome {
+    /// New.
+    Added,
+    /// Took the place of an earlier one with the same key.
+    Replaced,
+    /// Its bucket left the longest window before the last report.
+    TooOld,
+    /// Of another contract.
+    OtherContract,
+    /// It contradicts itself or the contract.
+    Malformed(&'static str),
+    /// As many as allowed are kept.
+    Full,
+}
+
+/// (bucket, partition, profile, baseline)
+type Key = (i64, i32, usize, Arc<str>);
+
+#[derive(Debug)]
+struct Slide {
+    length_ms: i64,
+    /// Starts of buckets from…
+    from: i64,
+    /// …to before.
+    to: i64,
+    profiles: Vec<ProfileSums>,
+}
+
+/// What is known of the panes in the longest window, beside their sums.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    pub(crate) rows: i64,
+    pub(crate) servers: i64,
+    pub(crate) positions: Vec<Position>,
+    pub(crate) missing: Vec<i32>,
+    /// Partitions seen.
+    pub(crate) num_partitions: usize,
+    /// Share of each window's buckets that have a pane.
+    pub(crate) coverage: [f64; 2],
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Windows {
+    contract: Arc<Contract>,
+    step_ms: i64,
+    panes: BTreeMap<Key, Packed>,
+    names: Vec<Arc<str>>,
+    baseline: Option<Arc<str>>,
+    slides: [Slide; 3],
+    kept_from: i64,
+}
+
+impl Windows {
+    /// Holds nothing yet.
+    #[must_use]
+    pub fn new(contract: Arc<Contract>) -> Windows {
+        let step_ms = contract.step_ms().max(1);
+        let slide = |minutes: i32| Slide {
+            length_ms: i64::from(minutes) * 60_000,
+            from: 0,
+            to: 0,
+            profiles: empty_sums(&contract),
+        };
+        let slides = [
+            slide(WINDOW_MINUTES[0]),
+            slide(WINDOW_MINUTES[1]),
+            slide(LOAD_MINUTES),
+        ];
+        Windows {
+            step_ms,
+            panes: BTreeMap::new(),
+            names: Vec::new(),
+            baseline: None,
+            slides,
+            kept_from: i64::MIN,
+            contract,
+        }
+    }
+
+    /// Takes a pane in.
+    pub fn add(&mut self, pane: &Pane) -> PaneOutcome {
+        if pane.contract != self.contract.fingerprint() {
+            return PaneOutcome::OtherContract;
+        }
+        if pane.bucket < self.kept_from {
+            return PaneOutcome::TooOld;
+        }
+        let Some(profile) = self.contract.profile_index(&pane.profile) else {
+            return PaneOutcome::Malformed("a profile that the contract does not have");
+        };
+        if pane.bucket.rem_euclid(self.step_ms) != 0 || pane.baseline.len() > MAX_NAME_BYTES {
+            return PaneOutcome::Malformed(
+                "a bucket off the grid, or a baseline's name that is too long",
+            );
+        }
+        let contract = Arc::clone(&self.contract);
+        let packed = match Packed::new(pane, &contract, |name| self.intern(name)) {
+            Ok(packed) => packed,
+            Err(what) => return PaneOutcome::Malformed(what),
+        };
+        let key = (
+            pane.bucket,
+            pane.partition,
+            profile,
+            self.intern(&pane.baseline),
+        );
+        if self.panes.len() >= MAX_PANES && !self.panes.contains_key(&key) {
+            return PaneOutcome::Full;
+        }
+        let is_current = self.baseline.as_ref() == Some(&key.3);
+        let replaced = self.panes.insert(key, packed.clone());
+        if is_current {
+            for slide in &mut self.slides {
+                if !(slide.from..slide.to).contains(&pane.bucket) {
+                    continue;
+                }
+                if let Some(sums) = slide.profiles.get_mut(profile) {
+                    packed.apply(sums, Sign::Plus);
+                    if let Some(replaced) = &replaced {
+                        replaced.apply(sums, Sign::Minus);
+                    }
+                }
+            }
+        }
+        if replaced.is_some() {
+            PaneOutcome::Replaced
+        } else {
+            PaneOutcome::Added
+        }
+    }
+
+    /// Panes kept.
+    #[must_use]
+    pub fn num_panes(&self) -> usize {
+        self.panes.len()
+    }
+
+    /// Lets the windows end at `at_ms` (rounded down to the grid) and judge by `baseline`; forgets what is older than
+    /// the longest window.
+    pub(crate) fn move_to(&mut self, at_ms: i64, baseline: &Baseline) -> Result<(), BaselineError> {
+        baseline.check_contract(&self.contract)?;
+        let to = at_ms - at_ms.rem_euclid(self.step_ms);
+        if self.baseline.as_deref() != Some(&baseline.id) {
+            self.baseline = Some(self.intern(&baseline.id));
+            for slide in &mut self.slides {
+                slide.profiles = empty_sums(&self.contract);
+                slide.to = slide.from;
+            }
+        }
+        let Some(baseline) = self.baseline.clone() else {
+            return Ok(());
+        };
+        for slide in &mut self.slides {
+            slide.move_to(to, &self.panes, &baseline, &self.contract);
+        }
+        let oldest = self
+            .slides
+            .iter()
+            .map(|slide| slide.from)
+            .min()
+            .unwrap_or(i64::MIN);
+        if oldest > self.kept_from {
+            self.kept_from = oldest;
+            self.panes = self.panes.split_off(&first_key(oldest));
+        }
+        Ok(())
+    }
+
+    /// The sums of window `index` of [`WINDOW_MINUTES`], by profile.
+    pub(crate) fn sums(&self, index: usize) -> &[ProfileSums] {
+        self.slides
+            .get(index)
+            .map_or(&[], |slide| slide.profiles.as_slice())
+    }
+
+    /// Mean of the contract's CPU metric over the last [`LOAD_MINUTES`].
+    pub(crate) fn mean_cpu(&self) -> Option<f64> {
+        let [.., slide] = &self.slides;
+        let (mut n, mut total) = (0_i64, 0_i128);
+        for profile in &slide.profiles {
+            n = n.wrapping_add(profile.cpu.n);
+            total = total.wrapping_add(profile.cpu.total);
+        }
+        (n > 0).then(|| crate::fixed::float(total) / n as f64)
+    }
+
+    /// Who is there: over the longest window, with the current baseline.
+    pub(crate) fn presence(&self) -> Presence {
+        let [hour, day, _] = &self.slides;
+        let Some(baseline) = &self.baseline else {
+            return Presence::default();
+        };
+        let mut servers: BTreeMap<(i32, usize), i32> = BTreeMap::new();
+        let mut partitions: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+        let mut buckets: BTreeSet<i64> = BTreeSet::new();
+        let mut rows = 0_i64;
+        for ((bucket, partition, profile, of), pane) in
+            self.panes.range(first_key(day.from)..first_key(day.to))
+        {
+            if of != baseline {
+                continue;
+            }
+            rows = rows.wrapping_add(pane.rows);
+            buckets.insert(*bucket);
+            let most = servers.entry((*partition, *profile)).or_insert(0);
+            *most = (*most).max(pane.servers);
+            let seen = partitions
+                .entry(*partition)
+                .or_insert((*bucket, pane.position));
+            *seen = (seen.0.max(*bucket), seen.1.max(pane.position));
+        }
+        let filled = |slide: &Slide| buckets.range(slide.from..slide.to).count() as f64;
+        let share =
+            |slide: &Slide| (filled(slide) * self.step_ms as f64 / slide.length_ms as f64).min(1.0);
+        Presence {
+            rows,
+            servers: servers.values().map(|&most| i64::from(most)).sum(),
+            missing: partitions
+                .iter()
+                .filter(|(_, (newest, _))| *newest < day.to - self.step_ms)
+                .map(|(&partition, _)| partition)
+                .collect(),
+            num_partitions: partitions.len(),
+            positions: partitions
+                .iter()
+                .map(|(&partition, &(_, offset))| Position { partition, offset })
+                .collect(),
+            coverage: [share(hour), share(day)],
+        }
+    }
+
+    /// The contract that all of it is about.
+    pub(crate) fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// The same allocation for the same name, as far as it is in use.
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        if let Some(held) = self.names.iter().find(|held| held.as_ref() == name) {
+            return Arc::clone(held);
+        }
+        if self.names.len() >= MAX_NAMES {
+            self.names.retain(|held| Arc::strong_count(held) > 1);
+        }
+        let name: Arc<str> = Arc::from(name);
+        if self.names.len() < MAX_NAMES {
+            self.names.push(Arc::clone(&name));
+        }
+        name
+    }
+}
+
+impl Slide {
+    fn move_to(
+        &mut self,
+        to: i64,
+        panes: &BTreeMap<Key, Packed>,
+        baseline: &Arc<str>,
+        contract: &Contract,
+    ) {
+        let from = to.saturating_sub(self.length_ms);
+        if from < self.from || from >= self.to {
+            // Backwards, or past all that it held: anew.
+            self.profiles = empty_sums(contract);
+            self.apply(panes, baseline, from, to, Sign::Plus);
+        } else {
+            self.apply(panes, baseline, self.from, from, Sign::Minus);
+            self.apply(panes, baseline, self.to, to, Sign::Plus);
+        }
+        (self.from, self.to) = (from, to);
+    }
+
+    fn apply(
+        &mut self,
+        panes: &BTreeMap<Key, Packed>,
+        baseline: &Arc<str>,
+        from: i64,
+        to: i64,
+        sign: Sign,
+    ) {
+        if from >= to {
+            return;
+        }
+        for ((_, _, profile, of), pane) in panes.range(first_key(from)..first_key(to)) {
+            if of == baseline
+                && let Some(sums) = self.profiles.get_mut(*profile)
+            {
+                pane.apply(sums, sign);
+            }
+        }
+    }
+}
+
+fn first_key(bucket: i64) -> Key {
+    (bucket, i32::MIN, 0, Arc::from(""))
+}
+
+fn empty_sums(contract: &Contract) -> Vec<ProfileSums> {
+    let empty = ProfileSums {
+        metrics: vec![MetricSums::default(); contract.num_metrics()],
+        ..ProfileSums::default()
+    };
+    vec![empty; contract.profiles.len()]
+}

@@ -1,0 +1,452 @@
+//! Merging panes and reporting: by hand, and against summing anew.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use contract::Fixed;
+use contract::record::{HorizonError, Pane};
+use drift::{BaselineError, Medians, PaneBuilder, PaneOutcome, Policy, ReportRequest, Windows};
+use support::{
+    DAY, HOUR, START, STEP, calibrated, contract, even_baseline, pane, prediction, report,
+};
+
+#[track_caller]
+fn near(found: f64, expected: f64) {
+    assert!(
+        (found - expected).abs() < 1e-9,
+        "found {found}, expected {expected}"
+    );
+}
+
+#[test]
+fn measures_by_hand() {
+    let linborg = contract("linborg");
+    let baseline = calibrated(&linborg, "b1");
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for bucket in 0..12 {
+        let pane = pane(&linborg, &baseline, 0, 1, START + bucket * STEP, &[90.0; 5]);
+        assert_eq!(windows.add(&pane), PaneOutcome::Added);
+    }
+    let report = report(&mut windows, &baseline, START + HOUR);
+    // np.tile(np.arange(100), 10): mean 49.5, std(ddof=1) 28.880513916550793; 40.5 of those is 1.4023296163
+    let z = 40.5 / 28.880_513_916_550_793;
+    assert_eq!(report.windows.len(), 1);
+    let hour = &report.windows[0];
+    assert_eq!(
+        (hour.minutes, hour.rows, hour.per, hour.wape),
+        (60, 60, None, None)
+    );
+    // 90 % of the baseline lies below 90.
+    near(hour.dss, 0.9);
+    near(hour.fds_z, z);
+    near(hour.fds, z / (1.0 + z));
+    near(hour.anomaly_rate, 0.0);
+    near(hour.calibrated_dss, 0.7);
+    near(hour.calibrated_fds, z / (1.0 + z) - 0.3);
+    near(hour.calibrated_anomaly_rate, 0.0);
+    near(
+        hour.calibrated_score,
+        0.3 * 0.7 + 0.2 * (z / (1.0 + z) - 0.3),
+    );
+    assert_eq!((report.status.as_str(), report.alarm), ("critical", true));
+    assert_eq!(
+        (report.servers, report.rows, report.accuracy),
+        (5, 60, None)
+    );
+    near(report.load.unwrap(), 0.6 * 0.9);
+    // 60 of 60 + 50 rows, without the 40 % of the error rate.
+    near(report.confidence, 60.0 / 110.0 * 0.6);
+    assert_eq!(report.positions[0].offset, 5);
+    let profile = &linborg.profiles[1].name;
+    let expected = format!(
+        "Retrain soon: score 0.27 is above 0.12 (1 h window), driven by {profile} cpu_user_pct (mean 1.4 sd off, KS 0.90), \
+         {profile} cpu_sys_pct (mean 1.4 sd off, KS 0.90), {profile} cpu_iowait_pct (mean 1.4 sd off, KS 0.90). The 24 h \
+         window does not count yet: it holds 4 % of its 5-minute panes, 90 % are needed."
+    );
+    assert_eq!(report.recommendation, expected);
+    assert_eq!(report.metrics.len(), 13);
+    assert_eq!(
+        (
+            &report.metrics[0].profile,
+            report.metrics[0].metric.as_str()
+        ),
+        (profile, "cpu_user_pct")
+    );
+}
+
+#[test]
+fn error_rates_by_hand() {
+    // Actual 90; the forecasts for it are 45, 81, 90 and 99 at 30 minutes, 1, 4 and 8 hours.
+    let linborg = contract("linborg");
+    let baseline = calibrated(&linborg, "b1");
+    let mut builder =
+        PaneBuilder::new(Arc::clone(&linborg), Arc::new(baseline.clone()), 0, None).unwrap();
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    let row = vec![90.0; linborg.num_metrics()];
+    for bucket in 0..288 {
+        let at = START + bucket * STEP;
+        builder.forecast(&prediction(&linborg, "a", "m1", at, |step| match step {
+            6 => 45.0,
+            12 => 81.0,
+            96 => 99.0,
+            _ => 90.0,
+        }));
+        builder.forecast(&prediction(&linborg, "b", "other", at, |_| 1.0));
+        builder.row("a", 0, at, bucket, &row);
+        builder.row("b", 0, at, bucket, &row);
+        for pane in builder.close_before(at + STEP) {
+            windows.add(&pane);
+        }
+        if bucket == 3 {
+            // No forecast's time has come.
+            assert_eq!(report(&mut windows, &baseline, at + STEP).accuracy, None);
+        }
+    }
+    let report = report(&mut windows, &baseline, START + DAY);
+    let [hour, day] = &report.windows[..] else {
+        panic!("{report:?}")
+    };
+    near(hour.per.unwrap(), 0.5);
+    near(hour.wape.unwrap(), 0.5);
+    near(hour.calibrated_per, 0.4);
+    near(day.per.unwrap(), 0.175);
+    near(day.wape.unwrap(), 0.175);
+    near(report.accuracy.unwrap(), 0.825);
+    near(report.metrics[0].per.unwrap(), 0.175);
+    assert!(
+        report
+            .recommendation
+            .starts_with("Retrain soon: score 0.43 is above 0.12 (1 h window)"),
+        "{}",
+        report.recommendation
+    );
+}
+
+#[test]
+fn nothing_at_all() {
+    let linborg = contract("linborg");
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    let report = report(&mut windows, &calibrated(&linborg, "b1"), START + 17);
+    assert_eq!(
+        (report.status.as_str(), report.alarm, report.confidence),
+        ("healthy", false, 0.0)
+    );
+    assert_eq!(
+        (
+            report.windows.len(),
+            report.metrics.len(),
+            report.rows,
+            report.load
+        ),
+        (0, 0, 0, None)
+    );
+    assert!(
+        report.recommendation.starts_with("No verdict yet"),
+        "{}",
+        report.recommendation
+    );
+}
+
+#[test]
+fn a_baseline_that_never_varied() {
+    let linborg = contract("linborg");
+    let mut builder = drift::BaselineBuilder::new(&linborg);
+    builder.add(0, &vec![5.0; linborg.num_metrics()]);
+    let mut baseline = builder.finish("b1");
+    baseline.medians = Medians::raw();
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for bucket in 0..12 {
+        windows.add(&pane(
+            &linborg,
+            &baseline,
+            0,
+            0,
+            START + bucket * STEP,
+            &[5.0],
+        ));
+    }
+    let same = report(&mut windows, &baseline, START + HOUR);
+    assert_eq!((same.score, same.status.as_str()), (0.0, "healthy"));
+    for bucket in 12..24 {
+        windows.add(&pane(
+            &linborg,
+            &baseline,
+            0,
+            0,
+            START + bucket * STEP,
+            &[6.0],
+        ));
+    }
+    let moved = report(&mut windows, &baseline, START + 2 * HOUR);
+    // No variation, so no z; but all values are new.
+    near(moved.windows[0].fds, 0.0);
+    near(moved.windows[0].dss, 1.0);
+}
+
+#[test]
+fn a_profile_that_the_model_has_never_seen() {
+    let linborg = contract("linborg");
+    let mut builder = drift::BaselineBuilder::new(&linborg);
+    for value in 0..100_u8 {
+        builder.add(0, &vec![f32::from(value); linborg.num_metrics()]);
+    }
+    let mut baseline = builder.finish("b1");
+    baseline.medians = Medians::raw();
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for bucket in 0..12 {
+        windows.add(&pane(
+            &linborg,
+            &baseline,
+            0,
+            6,
+            START + bucket * STEP,
+            &[5.0],
+        ));
+    }
+    let report = report(&mut windows, &baseline, START + HOUR);
+    near(report.windows[0].dss, 1.0);
+    near(report.windows[0].fds_z, 0.0);
+    assert!(report.recommendation.contains(&format!(
+        "{} cpu_user_pct (new to the model)",
+        linborg.profiles[6].name
+    )));
+}
+
+#[test]
+fn without_calibration_there_is_no_alarm() {
+    let linborg = contract("linborg");
+    let baseline = even_baseline(&linborg, "b1");
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for bucket in 0..12 {
+        windows.add(&pane(
+            &linborg,
+            &baseline,
+            0,
+            0,
+            START + bucket * STEP,
+            &[1_000.0; 20],
+        ));
+    }
+    let report = report(&mut windows, &baseline, START + HOUR);
+    assert_eq!((report.score, report.alarm), (0.0, false));
+    assert!(
+        report
+            .recommendation
+            .contains("what is usual for it was not measured"),
+        "{}",
+        report.recommendation
+    );
+}
+
+#[test]
+fn another_baseline_starts_anew() {
+    let linborg = contract("linborg");
+    let (old, new) = (calibrated(&linborg, "b1"), calibrated(&linborg, "b2"));
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for bucket in 0..24 {
+        windows.add(&pane(
+            &linborg,
+            &old,
+            0,
+            0,
+            START + bucket * STEP,
+            &[50.0; 4],
+        ));
+    }
+    // Some panes of the new one are there before the merger knows of it.
+    for bucket in 24..36 {
+        windows.add(&pane(
+            &linborg,
+            &new,
+            0,
+            0,
+            START + bucket * STEP,
+            &[50.0; 3],
+        ));
+    }
+    assert_eq!(report(&mut windows, &old, START + 2 * HOUR).rows, 96);
+    assert_eq!(report(&mut windows, &new, START + 3 * HOUR).rows, 36);
+    assert_eq!(report(&mut windows, &old, START + 3 * HOUR).rows, 96);
+    let vm = contract("vm");
+    let refused = windows.report(
+        &ReportRequest {
+            at_ms: START,
+            model_version: "m1",
+            policy: Policy::SLA,
+        },
+        &even_baseline(&vm, "b3"),
+    );
+    assert!(matches!(refused, Err(BaselineError::OtherContract { .. })));
+}
+
+#[test]
+fn silent_partitions_are_named() {
+    let linborg = contract("linborg");
+    let baseline = calibrated(&linborg, "b1");
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for bucket in 0..12 {
+        windows.add(&pane(
+            &linborg,
+            &baseline,
+            0,
+            0,
+            START + bucket * STEP,
+            &[50.0; 4],
+        ));
+        if bucket < 11 {
+            windows.add(&pane(
+                &linborg,
+                &baseline,
+                7,
+                0,
+                START + bucket * STEP,
+                &[50.0; 2],
+            ));
+            windows.add(&pane(
+                &linborg,
+                &baseline,
+                7,
+                1,
+                START + bucket * STEP,
+                &[50.0; 3],
+            ));
+        }
+    }
+    let report = report(&mut windows, &baseline, START + HOUR);
+    assert_eq!(
+        (report.missing_partitions.as_slice(), report.servers),
+        ([7].as_slice(), 9)
+    );
+    assert!(
+        report
+            .recommendation
+            .ends_with("Nothing new from partition 7."),
+        "{}",
+        report.recommendation
+    );
+    near(report.confidence, 103.0 / 153.0 * 0.6 * 0.5);
+}
+
+#[test]
+fn old_panes_are_forgotten() {
+    let linborg = contract("linborg");
+    let baseline = calibrated(&linborg, "b1");
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    let first = pane(&linborg, &baseline, 0, 0, START, &[50.0]);
+    windows.add(&first);
+    report(&mut windows, &baseline, START + DAY);
+    assert_eq!(
+        (windows.num_panes(), windows.add(&first)),
+        (1, PaneOutcome::Replaced)
+    );
+    report(&mut windows, &baseline, START + DAY + STEP);
+    assert_eq!(
+        (windows.num_panes(), windows.add(&first)),
+        (0, PaneOutcome::TooOld)
+    );
+}
+
+fn error() -> HorizonError {
+    HorizonError {
+        horizon_minutes: 30,
+        model_version: "m1".to_owned(),
+        relative_n: 1,
+        relative_sum: Fixed(1),
+        abs_n: 1,
+        abs_sum: Fixed(1),
+        actual_sum: Fixed(1),
+    }
+}
+
+#[test]
+fn panes_that_cannot_be() {
+    let linborg = contract("linborg");
+    let baseline = calibrated(&linborg, "b1");
+    let good = pane(&linborg, &baseline, 0, 0, START, &[50.0, 60.0]);
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    let mut check = |damage: &dyn Fn(&mut Pane)| {
+        let mut pane = good.clone();
+        damage(&mut pane);
+        let outcome = windows.add(&pane);
+        assert!(matches!(outcome, PaneOutcome::Malformed(_)), "{outcome:?}");
+    };
+    let error = error();
+    check(&|pane| pane.profile = "nobody".to_owned());
+    check(&|pane| pane.bucket += 1);
+    check(&|pane| pane.rows = -1);
+    check(&|pane| pane.rows = 1);
+    check(&|pane| pane.servers = -1);
+    check(&|pane| pane.cpu_load.n = -1);
+    check(&|pane| pane.baseline = "b".repeat(1_000));
+    check(&|pane| pane.metrics[0].metric = "no_such_metric".to_owned());
+    check(&|pane| pane.metrics[0].n = 3);
+    check(&|pane| pane.metrics[0].counts[0] = -1);
+    check(&|pane| pane.metrics[0].counts = vec![0; 65]);
+    check(&|pane| pane.metrics[0].outliers = 3);
+    check(&|pane| pane.metrics[0].out_of_range = 1);
+    check(&|pane| {
+        pane.metrics[0].errors = vec![HorizonError {
+            horizon_minutes: 31,
+            ..error.clone()
+        }]
+    });
+    check(&|pane| {
+        pane.metrics[0].errors = vec![HorizonError {
+            relative_n: 2,
+            ..error.clone()
+        }]
+    });
+    check(&|pane| {
+        pane.metrics[0].errors = vec![HorizonError {
+            model_version: "v".repeat(1_000),
+            ..error.clone()
+        }]
+    });
+    check(&|pane| pane.metrics[0].errors = vec![error.clone(); 33]);
+    check(&|pane| {
+        pane.metrics[0].errors = (0..9)
+            .map(|i| HorizonError {
+                model_version: i.to_string(),
+                ..error.clone()
+            })
+            .collect();
+    });
+    assert_eq!(windows.num_panes(), 0);
+}
+
+#[test]
+fn foreign_panes_and_sums_as_large_as_they_get() {
+    let linborg = contract("linborg");
+    let baseline = calibrated(&linborg, "b1");
+    let mut huge = pane(&linborg, &baseline, 0, 0, START, &[50.0, 60.0]);
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    let foreign = Pane {
+        contract: "other".to_owned(),
+        ..huge.clone()
+    };
+    assert_eq!(windows.add(&foreign), PaneOutcome::OtherContract);
+    assert_eq!(windows.num_panes(), 0);
+    for metric in &mut huge.metrics {
+        (metric.sum, metric.sum_sq) = (Fixed(i128::MIN), Fixed(i128::MAX));
+        metric.errors = vec![HorizonError {
+            relative_sum: Fixed(i128::MAX),
+            ..error()
+        }];
+    }
+    assert_eq!(windows.add(&huge), PaneOutcome::Added);
+    assert_eq!(
+        windows.add(&Pane {
+            partition: 1,
+            ..huge
+        }),
+        PaneOutcome::Added
+    );
+    let request = ReportRequest {
+        at_ms: START + HOUR,
+        model_version: "m1",
+        policy: Policy::SLA,
+    };
+    windows.report(&request, &baseline).unwrap();
+}

@@ -1,0 +1,247 @@
+//! Which trainings were asked for, who does them, and when the last one ended: a fold over the control topic.
+//!
+//! A decision to train is a job; its id is the decision event's. A person's request is one too, at once: it waits neither
+//! for drift nor for a quiet time. The topic has one partition, so all readers see claims in one order: the first
+//! `forewarn.training.started` of a job wins it, and what others say about it does not count. A claim that shows no
+//! sign of life for [`STALE_AFTER_MS`] may be taken over by a later `started`.
+//!
+//! Invariants: one worker at a time holds a job; a repeat of an event changes nothing, also after the job has ended; at
+//! most [`MAX_JOBS`] jobs, open and ended, are remembered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use contract::record::{
+    ControlEvent, ControlPayload, DECISION, MODEL_PROMOTED, MODEL_PUBLISHED, MODEL_ROLLED_BACK,
+    Position, TRAINING_CANCELLED, TRAINING_COMPLETED, TRAINING_FAILED, TRAINING_PROGRESS,
+    TRAINING_REJECTED, TRAINING_REQUESTED, TRAINING_STARTED, Training,
+};
+
+/// A running training says something at least this often; a worker that is silent for longer is taken for dead.
+pub const STALE_AFTER_MS: i64 = 3_600_000;
+
+/// Jobs remembered. Older ones have ended or are stale; fewer would forget one that still waits.
+pub const MAX_JOBS: usize = 100;
+
+/// Who does a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The worker.
+    pub worker: String,
+    /// Its last sign of life, ms.
+    pub last_sign_ms: i64,
+    /// How far it is, 0–1, as it last said.
+    pub progress: Option<f64>,
+}
+
+/// A training that was asked for and has not ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Id of the event that asked for it.
+    pub id: String,
+    /// When, ms.
+    pub requested_ms: i64,
+    /// Why.
+    pub trigger: String,
+    /// How far in `rollups` it must read.
+    pub positions: Vec<Position>,
+    /// Who does it.
+    pub claim: Option<Claim>,
+}
+
+/// All that decisions rest on, beside the drift report.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// When the last training that succeeded ended, ms.
+    last_completed_ms: Option<i64>,
+    /// When a training was last given up, ms.
+    last_failed_ms: Option<i64>,
+    /// When a model was last published or began to serve, ms.
+    last_model_ms: Option<i64>,
+    /// Jobs that have ended, the latest last: a repeated decision must not open one again.
+    ended: VecDeque<String>,
+    /// By time of request and id.
+    jobs: BTreeMap<(i64, String), Job>,
+}
+
+impl State {
+    /// When the last training that succeeded ended, ms.
+    #[must_use]
+    pub fn last_completed_ms(&self) -> Option<i64> {
+        self.last_completed_ms
+    }
+
+    /// When the last training that succeeded ended, ms. Where the topic knows of none it is when the last model came: it was
+    /// trained then at the latest.
+    #[must_use]
+    pub fn last_training_ms(&self) -> Option<i64> {
+        self.last_completed_ms.or(self.last_model_ms)
+    }
+
+    /// When a training was given up, ms; `None` once one has succeeded after it.
+    #[must_use]
+    pub fn last_failed_ms(&self) -> Option<i64> {
+        self.last_failed_ms.filter(|failed| {
+            self.last_completed_ms
+                .is_none_or(|completed| completed < *failed)
+        })
+    }
+
+    /// Jobs that have not ended, the oldest first.
+    pub fn open_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// The job of that id, if it has not ended.
+    #[must_use]
+    pub fn job(&self, id: &str) -> Option<&Job> {
+        self.jobs.values().find(|job| job.id == id)
+    }
+
+    /// The oldest job that `worker` may take at `now_ms`: nobody has claimed it, the claim is stale, or the claim is its own
+    /// from before a restart.
+    #[must_use]
+    pub fn next_for(&self, worker: &str, now_ms: i64) -> Option<&Job> {
+        self.jobs.values().find(|job| {
+            job.claim
+                .as_ref()
+                .is_none_or(|claim| claim.worker == worker || is_stale(claim, now_ms))
+        })
+    }
+
+    /// Whether `worker` holds the job.
+    #[must_use]
+    pub fn is_held_by(&self, id: &str, worker: &str) -> bool {
+        self.job(id)
+            .and_then(|job| job.claim.as_ref())
+            .is_some_and(|claim| claim.worker == worker)
+    }
+
+    /// Takes one event, in the topic's order. One whose payload does not fit its type changes nothing.
+    pub fn apply(&mut self, event: &ControlEvent) {
+        match &event.payload {
+            ControlPayload::Decision(decision)
+                if decision.trigger && event.event_type == DECISION =>
+            {
+                let trigger = if decision.manual { "manual" } else { "drift" };
+                self.open(event, &event.id, trigger, &decision.positions);
+            }
+            ControlPayload::Decision(_) => {}
+            ControlPayload::Training(training) => self.training(event, training),
+            ControlPayload::Model(_) => self.model(event),
+        }
+    }
+
+    fn training(&mut self, event: &ControlEvent, training: &Training) {
+        let (id, worker) = (training.job_id.as_str(), training.worker.as_str());
+        match event.event_type.as_str() {
+            TRAINING_REQUESTED => {
+                let id = if id.is_empty() { &event.id } else { id };
+                let trigger = if training.trigger.is_empty() {
+                    "manual"
+                } else {
+                    &training.trigger
+                };
+                self.open(event, id, trigger, &[]);
+            }
+            TRAINING_STARTED => self.claim(id, worker, event.time),
+            TRAINING_PROGRESS => self.sign(training, event.time),
+            TRAINING_COMPLETED if self.may_end(id, worker) => {
+                self.last_completed_ms = self.last_completed_ms.max(Some(event.time));
+                self.end(id);
+            }
+            TRAINING_FAILED if self.may_end(id, worker) => {
+                self.last_failed_ms = self.last_failed_ms.max(Some(event.time));
+                self.end(id);
+            }
+            // A person may stop what a worker does.
+            TRAINING_CANCELLED | TRAINING_REJECTED => self.end(id),
+            _ => {}
+        }
+    }
+
+    /// Whether a worker's word ends a job: it holds it, or nobody does. A training that was never a job (started by hand)
+    /// counts as well; one that has ended does not end twice.
+    fn may_end(&self, id: &str, worker: &str) -> bool {
+        if self.ended.iter().any(|ended| ended == id) {
+            return false;
+        }
+        self.job(id)
+            .and_then(|job| job.claim.as_ref())
+            .is_none_or(|claim| claim.worker == worker)
+    }
+
+    fn model(&mut self, event: &ControlEvent) {
+        if matches!(
+            event.event_type.as_str(),
+            MODEL_PUBLISHED | MODEL_PROMOTED | MODEL_ROLLED_BACK
+        ) {
+            self.last_model_ms = self.last_model_ms.max(Some(event.time));
+        }
+    }
+
+    fn open(&mut self, event: &ControlEvent, id: &str, trigger: &str, positions: &[Position]) {
+        if self.job(id).is_some() || self.ended.iter().any(|ended| ended == id) {
+            return;
+        }
+        let job = Job {
+            id: id.to_owned(),
+            requested_ms: event.time,
+            trigger: trigger.to_owned(),
+            positions: positions.to_vec(),
+            claim: None,
+        };
+        self.jobs.insert((event.time, id.to_owned()), job);
+        while self.jobs.len() > MAX_JOBS {
+            self.jobs.pop_first();
+        }
+    }
+
+    fn claim(&mut self, id: &str, worker: &str, at_ms: i64) {
+        let Some(job) = self.jobs.values_mut().find(|job| job.id == id) else {
+            return;
+        };
+        let free = job
+            .claim
+            .as_ref()
+            .is_none_or(|claim| claim.worker == worker || is_stale(claim, at_ms));
+        if free {
+            job.claim = Some(Claim {
+                worker: worker.to_owned(),
+                last_sign_ms: at_ms,
+                progress: None,
+            });
+        }
+    }
+
+    fn sign(&mut self, training: &Training, at_ms: i64) {
+        let job = self.jobs.values_mut().find(|job| job.id == training.job_id);
+        let claim = job.and_then(|job| job.claim.as_mut());
+        if let Some(claim) = claim.filter(|claim| claim.worker == training.worker) {
+            claim.last_sign_ms = claim.last_sign_ms.max(at_ms);
+            claim.progress = training.progress.or(claim.progress);
+        }
+    }
+
+    fn end(&mut self, id: &str) {
+        let open = self.jobs.len();
+        self.jobs.retain(|_, job| job.id != id);
+        if self.jobs.len() < open {
+            self.ended.push_back(id.to_owned());
+            if self.ended.len() > MAX_JOBS {
+                self.ended.pop_front();
+            }
+        }
+    }
+}
+
+impl Job {
+    /// Who does it, if the last sign of life is recent enough.
+    #[must_use]
+    pub fn running(&self, now_ms: i64) -> Option<&Claim> {
+        self.claim.as_ref().filter(|claim| !is_stale(claim, now_ms))
+    }
+}
+
+fn is_stale(claim: &Claim, now_ms: i64) -> bool {
+    now_ms.saturating_sub(claim.last_sign_ms) > STALE_AFTER_MS
+}
