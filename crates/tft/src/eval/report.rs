@@ -1,0 +1,142 @@
+//! The figures of an evaluation, serialised with the keys of `eval --json`.
+//!
+//! A figure that does not exist (no point, or a divisor of 0) is `null` and stays out of the means.
+
+use super::tally::mean;
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+
+/// All figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Judged forecasts: server × issue time.
+    pub windows: u64,
+    /// Per metric, in model order.
+    #[serde(serialize_with = "in_order")]
+    pub metrics: Vec<(String, MetricReport)>,
+    /// Means over metrics.
+    pub pooled: Pooled,
+    /// Loss in units of each window, relative to the quantiles of the last 24 hours, mean over metrics: what training
+    /// minimises. Comparable between models only on the same data and range.
+    pub loss: Option<f64>,
+    /// Speed of the forecasts, windows per second.
+    pub forecasts_per_second: f64,
+}
+
+/// Figures of one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricReport {
+    /// Actual values that were judged.
+    pub points: u64,
+    /// Sum of the doubled pinball losses / Σ|y|, mean over P10, P50 and P90.
+    pub wql: Option<f64>,
+    /// Mean absolute error of P50, the metric's unit.
+    pub mae: Option<f64>,
+    /// Mean squared error of P50.
+    pub mse: Option<f64>,
+    /// Mean absolute error of P50 / that of the same time yesterday, where yesterday is present.
+    pub mase: Option<f64>,
+    /// Share of actuals with P10 ≤ y ≤ P90; nominal 0.8.
+    pub coverage: Option<f64>,
+    /// Share of actuals with P10 < y < P90.
+    pub coverage_strict: Option<f64>,
+    /// Mean of P90 − P10, the metric's unit.
+    pub width: Option<f64>,
+    /// Geometric mean over servers of wQL / wQL of the last-24-hours quantiles, ratios clipped to 0.05–20.
+    pub per_server: Option<f64>,
+    /// wQL of the naive forecasts.
+    pub naive: NaiveReport,
+}
+
+/// wQL of the naive forecasts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NaiveReport {
+    /// Last value.
+    pub last: Option<f64>,
+    /// Same time yesterday; the last value where that is missing.
+    pub yesterday: Option<f64>,
+    /// P10/P50/P90 of the last 24 hours.
+    pub quantiles24h: Option<f64>,
+}
+
+/// Means over the metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pooled {
+    /// wQL / wQL of the best naive forecast of that metric.
+    pub wql_ratio_best: Option<f64>,
+    /// wQL / wQL of the same time yesterday.
+    pub wql_ratio_yesterday: Option<f64>,
+    /// See [`MetricReport::per_server`].
+    pub per_server: Option<f64>,
+    /// See [`MetricReport::mase`].
+    pub mase: Option<f64>,
+    /// See [`MetricReport::coverage`].
+    pub coverage: Option<f64>,
+    /// See [`MetricReport::coverage_strict`].
+    pub coverage_strict: Option<f64>,
+}
+
+impl MetricReport {
+    /// wQL / wQL of the best naive forecast.
+    #[must_use]
+    pub fn ratio_best(&self) -> Option<f64> {
+        let naive = [
+            self.naive.last,
+            self.naive.yesterday,
+            self.naive.quantiles24h,
+        ];
+        let best = naive.into_iter().flatten().reduce(f64::min)?;
+        self.wql.filter(|_| best > 0.0).map(|wql| wql / best)
+    }
+
+    /// wQL / wQL of the same time yesterday.
+    #[must_use]
+    pub fn ratio_yesterday(&self) -> Option<f64> {
+        let yesterday = self.naive.yesterday.filter(|&y| y > 0.0)?;
+        self.wql.map(|wql| wql / yesterday)
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        windows: u64,
+        metrics: Vec<(String, MetricReport)>,
+        loss: Option<f64>,
+        forecasts_per_second: f64,
+    ) -> Self {
+        let over = |figure: fn(&MetricReport) -> Option<f64>| {
+            mean(
+                &metrics
+                    .iter()
+                    .filter_map(|(_, m)| figure(m))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let pooled = Pooled {
+            wql_ratio_best: over(MetricReport::ratio_best),
+            wql_ratio_yesterday: over(MetricReport::ratio_yesterday),
+            per_server: over(|m| m.per_server),
+            mase: over(|m| m.mase),
+            coverage: over(|m| m.coverage),
+            coverage_strict: over(|m| m.coverage_strict),
+        };
+        Self {
+            windows,
+            metrics,
+            pooled,
+            loss,
+            forecasts_per_second,
+        }
+    }
+}
+
+fn in_order<S: Serializer>(
+    metrics: &[(String, MetricReport)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(metrics.len()))?;
+    for (name, report) in metrics {
+        map.serialize_entry(name, report)?;
+    }
+    map.end()
+}

@@ -1,0 +1,202 @@
+//! The whole network, from assembled inputs to quantiles.
+
+use super::attention::Attention;
+use super::gate::{Gate, Grn, elu};
+use super::head::{Anchors, Head, Quantiles};
+use super::lstm::{Lstm, State};
+use super::random::{Random, dropped};
+use super::select::{Selection, SelectionSizes};
+use crate::batch::Batch;
+use crate::config::{STATIC_FEATURES, Shape};
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::activation::tanh;
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Weights of the network.
+#[derive(Module, Debug)]
+pub(crate) struct Network {
+    statics: Selection,
+    past: Selection,
+    future: Selection,
+    /// `[profiles, hidden]` and `[id_buckets, hidden]`
+    profile: Param<Tensor<2>>,
+    identity: Param<Tensor<2>>,
+    past_context: Linear,
+    future_context: Linear,
+    hidden_context: Linear,
+    cell_context: Linear,
+    enrich_context: Linear,
+    encoder: Lstm,
+    decoder: Lstm,
+    after_lstm: Gate,
+    enrich: Grn,
+    attention: Attention,
+    after_attention: Gate,
+    feed: Grn,
+    last: Gate,
+    head: Head,
+}
+
+/// A batch on a device; shapes as in [`Batch`].
+pub(crate) struct Inputs {
+    batch: usize,
+    past: Tensor<3>,
+    future: Tensor<3>,
+    statics: Tensor<3>,
+    profile: Tensor<2>,
+    identity: Tensor<2>,
+    anchors: Anchors,
+}
+
+/// What drove a forecast.
+pub(crate) struct Drivers {
+    /// `[T × batch, variables]`
+    pub(crate) past: Tensor<2>,
+    /// `[batch, H, T + H]`
+    pub(crate) attention: Tensor<3>,
+}
+
+impl Inputs {
+    /// Moves the input arrays of `batch` to `device`, leaving them empty.
+    pub(crate) fn new(batch: &mut Batch, shape: &Shape, device: &Device) -> Self {
+        let (n, v, m) = (batch.size, shape.variables(), shape.metrics);
+        let rows = shape.future() * n;
+        let block = shape.config.block;
+        Self {
+            batch: n,
+            past: tensor(
+                &mut batch.past,
+                [v, shape.past() * n, shape.past_features()],
+                device,
+            ),
+            future: tensor(
+                &mut batch.future,
+                [v, rows, shape.future_features()],
+                device,
+            ),
+            statics: tensor(&mut batch.statics, [m, n, STATIC_FEATURES], device),
+            profile: tensor(&mut batch.profile, [n, shape.profiles], device),
+            identity: tensor(&mut batch.identity, [n, shape.config.id_buckets], device),
+            anchors: Anchors {
+                own: tensor(&mut batch.anchors, [3, m, n], device),
+                yesterday: tensor(&mut batch.yesterday, [m, rows, block], device),
+            },
+        }
+    }
+}
+
+/// Moves `values` into a tensor, leaving an empty vector.
+pub(crate) fn tensor<const D: usize>(
+    values: &mut Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(std::mem::take(values), shape), device)
+}
+
+impl Network {
+    /// First weights for `shape` from `seed`.
+    pub(crate) fn new(shape: &Shape, seed: u64, device: &Device) -> Self {
+        let (c, random) = (&shape.config, &mut Random::new(seed, 0.0));
+        let d = c.hidden;
+        let sizes = |variables, features| SelectionSizes {
+            variables,
+            features,
+            embedding: c.variable,
+            hidden: c.selection,
+            output: d,
+        };
+        Self {
+            statics: Selection::new(sizes(shape.metrics, STATIC_FEATURES), random, device),
+            past: Selection::new(
+                sizes(shape.variables(), shape.past_features()),
+                random,
+                device,
+            ),
+            future: Selection::new(
+                sizes(shape.variables(), shape.future_features()),
+                random,
+                device,
+            ),
+            profile: random.weights([shape.profiles, d], d, d, device),
+            identity: random.weights([c.id_buckets, d], d, d, device),
+            past_context: random.linear(d, c.selection, device),
+            future_context: random.linear(d, c.selection, device),
+            hidden_context: random.linear(d, d, device),
+            cell_context: random.linear(d, d, device),
+            enrich_context: random.linear(d, d, device),
+            encoder: Lstm::new(d, random, device),
+            decoder: Lstm::new(d, random, device),
+            after_lstm: Gate::new(d, d, random, device),
+            enrich: Grn::new(d, random, device),
+            attention: Attention::new(d, c.heads, random, device),
+            after_attention: Gate::new(d, d, random, device),
+            feed: Grn::new(d, random, device),
+            last: Gate::new(d, d, random, device),
+            head: Head::new(shape, random, device),
+        }
+    }
+
+    /// Quantiles of a batch; with `random`, as in training.
+    pub(crate) fn forward(
+        &self,
+        inputs: Inputs,
+        mut random: Option<&mut Random>,
+    ) -> (Quantiles, Drivers) {
+        let random = &mut random;
+        let n = inputs.batch;
+        let statics = self.statics.forward(inputs.statics, None, random);
+        let identity = inputs
+            .profile
+            .matmul(self.profile.val())
+            .add(inputs.identity.matmul(self.identity.val()));
+        let whole = elu(statics.token.add(identity));
+
+        let past = self.past.forward(
+            inputs.past,
+            Some(self.past_context.forward(whole.clone())),
+            random,
+        );
+        let future = self.future.forward(
+            inputs.future,
+            Some(self.future_context.forward(whole.clone())),
+            random,
+        );
+
+        let start = State {
+            hidden: tanh(self.hidden_context.forward(whole.clone())),
+            cell: self.cell_context.forward(whole.clone()),
+        };
+        let (seen, state) = self.encoder.forward(past.token.clone(), start);
+        let (ahead, _) = self.decoder.forward(future.token.clone(), state);
+        let tokens = Tensor::cat(vec![past.token, future.token], 0);
+        let locals = self
+            .after_lstm
+            .forward(dropped(Tensor::cat(vec![seen, ahead], 0), random), tokens);
+
+        let context = self.enrich_context.forward(whole);
+        let all = self.enrich.forward(locals.clone(), Some(context), random);
+        let [rows, _] = all.dims();
+        let [_, horizon_rows, _] = future.embeddings.dims();
+        let horizon = |x: Tensor<2>| x.narrow(0, rows - horizon_rows, horizon_rows);
+        let asking = horizon(all.clone());
+        let (heard, attention) = self.attention.forward(asking.clone(), all, n);
+        let heard = self.after_attention.forward(dropped(heard, random), asking);
+        let out = self.feed.forward(heard, None, random);
+        let out = self.last.forward(out, horizon(locals));
+
+        let [metrics, _, _] = statics.embeddings.dims();
+        let yesterday = future.embeddings.narrow(0, 0, metrics);
+        let quantiles = self
+            .head
+            .forward(out, yesterday, statics.embeddings, &inputs.anchors);
+        (
+            quantiles,
+            Drivers {
+                past: past.weights,
+                attention,
+            },
+        )
+    }
+}

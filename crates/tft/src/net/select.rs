@@ -1,0 +1,100 @@
+//! Embedding and selection of variables (arXiv:1912.09363, section 4.2).
+//!
+//! Each variable has its own small network; all of them are one batched product over stacked weights. What a token
+//! becomes is the sum over variables of weight × projection of the embedding, which is one product too.
+//! The weights are given back: they say what drove a forecast.
+
+use super::gate::{elu, over_time};
+use super::random::{Random, constant, dropped};
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor};
+
+/// Selection among `variables` variables.
+#[derive(Module, Debug)]
+pub(crate) struct Selection {
+    /// `[variables, features, embedding]`
+    embed: Param<Tensor<3>>,
+    /// `[variables, 1, embedding]`
+    embed_bias: Param<Tensor<3>>,
+    hidden: Linear,
+    scores: Linear,
+    project: Linear,
+}
+
+/// Widths of a selection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SelectionSizes {
+    pub(crate) variables: usize,
+    pub(crate) features: usize,
+    pub(crate) embedding: usize,
+    pub(crate) hidden: usize,
+    pub(crate) output: usize,
+}
+
+/// What a selection gives.
+pub(crate) struct Selected {
+    /// `[rows, output]`
+    pub(crate) token: Tensor<2>,
+    /// `[rows, variables]`, each row sums to 1
+    pub(crate) weights: Tensor<2>,
+    /// `[variables, rows, embedding]`
+    pub(crate) embeddings: Tensor<3>,
+}
+
+impl Selection {
+    pub(crate) fn new(sizes: SelectionSizes, random: &mut Random, device: &Device) -> Self {
+        let SelectionSizes {
+            variables,
+            features,
+            embedding,
+            hidden,
+            output,
+        } = sizes;
+        let flat = variables * embedding;
+        Self {
+            embed: random.weights(
+                [variables, features, embedding],
+                features,
+                embedding,
+                device,
+            ),
+            embed_bias: constant([variables, 1, embedding], 0.0, device),
+            hidden: random.linear(flat, hidden, device),
+            scores: random.linear(hidden, variables, device),
+            // The weights of the variables sum to 1, so each one's part is as wide as if it were alone.
+            project: Linear {
+                weight: random.weights([flat, output], embedding, output, device),
+                bias: Some(constant([output], 0.0, device)),
+            },
+        }
+    }
+
+    /// `x`: `[variables, tokens × batch, features]`; `context`: `[batch, hidden]`.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        context: Option<Tensor<2>>,
+        random: &mut Option<&mut Random>,
+    ) -> Selected {
+        let [variables, rows, _] = x.dims();
+        let embeddings = elu(x.matmul(self.embed.val()).add(self.embed_bias.val()));
+        let [_, _, width] = embeddings.dims();
+        let side_by_side = embeddings.clone().permute([1, 0, 2]);
+        let flat = side_by_side.reshape([rows, variables * width]);
+        let hidden = elu(over_time(self.hidden.forward(flat.clone()), context));
+        let weights = softmax(self.scores.forward(dropped(hidden, random)), 1);
+        let weighted = flat
+            .reshape([rows, variables, width])
+            .mul(weights.clone().unsqueeze_dim(2));
+        let token = self
+            .project
+            .forward(weighted.reshape([rows, variables * width]));
+        Selected {
+            token,
+            weights,
+            embeddings,
+        }
+    }
+}

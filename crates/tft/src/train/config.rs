@@ -1,0 +1,126 @@
+//! Presets, and what each of them needs.
+
+use serde::{Deserialize, Serialize};
+
+/// How thorough a training is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// One epoch over 7 days: a working pipeline, no claim of accuracy.
+    Quick,
+    /// Ten epochs over 30 days.
+    Validate,
+    /// Twenty epochs over 30 days.
+    Production,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Preset; 3] = [Preset::Quick, Preset::Validate, Preset::Production];
+
+    /// The preset of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.as_str() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Preset::Quick => "quick",
+            Preset::Validate => "validate",
+            Preset::Production => "production",
+        }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(self) -> TrainConfig {
+        let (epochs, days, stride) = match self {
+            Preset::Quick => (1, 7.0, 12),
+            Preset::Validate => (10, 30.0, 12),
+            Preset::Production => (20, 30.0, 12),
+        };
+        TrainConfig {
+            preset: self,
+            epochs,
+            days,
+            stride,
+            ..TrainConfig::base(self)
+        }
+    }
+
+    /// Days that its data must span, of at least [`Preset::servers_needed`] servers.
+    #[must_use]
+    pub fn days_needed(self) -> f64 {
+        match self {
+            Preset::Quick => 3.0,
+            Preset::Validate | Preset::Production => 7.0,
+        }
+    }
+
+    /// Servers that must have that much.
+    #[must_use]
+    pub fn servers_needed(self) -> usize {
+        5
+    }
+
+    /// Rows that this makes: of each of these servers, half of its steps at least.
+    #[must_use]
+    pub fn rows_needed(self, steps_per_day: usize) -> usize {
+        (self.days_needed() * steps_per_day as f64 / 2.0) as usize * self.servers_needed()
+    }
+}
+
+/// How a model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Where the settings came from; also says how much data is enough.
+    pub preset: Preset,
+    /// Passes over the windows, at most.
+    pub epochs: usize,
+    /// Of the data, the last so many days.
+    pub days: f64,
+    /// Steps between two training windows of a server. Each epoch shifts them, so that in time every step is used.
+    pub stride: usize,
+    /// Windows of a step of the optimiser.
+    pub batch: usize,
+    /// Highest learning rate; it rises to it over the first twentieth and then falls along a cosine.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Largest norm of all gradients together.
+    pub clip_norm: f32,
+    /// Share of the time span, at its end, that validates.
+    pub validation_share: f64,
+    /// Windows that validate, at most; evenly spread.
+    pub validation_windows: usize,
+    /// Epochs without improvement after which training ends.
+    pub patience: usize,
+    /// Training ends after so many seconds with what it has; the learning rate falls in time.
+    pub max_seconds: Option<f64>,
+    /// Seed of weights, order and dropout.
+    pub seed: u64,
+}
+
+impl TrainConfig {
+    fn base(preset: Preset) -> Self {
+        Self {
+            preset,
+            epochs: 1,
+            days: 7.0,
+            stride: 12,
+            batch: 64,
+            learning_rate: 3e-3,
+            weight_decay: 1e-2,
+            clip_norm: 1.0,
+            validation_share: 0.2,
+            validation_windows: 1024,
+            patience: 3,
+            max_seconds: None,
+            seed: 1,
+        }
+    }
+}
