@@ -1,0 +1,369 @@
+//! Second stage: text to typed settings. All keys are looked at before anything is refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use contract::Contract;
+use contract::topic::Topic;
+
+use super::keys::{self, PROPERTIES_PREFIX};
+use super::raw::{Entry, Origin, Raw, Written};
+use super::values;
+use super::{
+    ArchiveSettings, DecisionSettings, DriftPolicy, DriftSettings, ForecastSettings, KafkaSettings,
+    LakeSettings, LogFormat, LogSettings, Property, QuietSettings, RegistrySettings,
+    RollupSettings, Settings, TelemetrySettings, TopicSettings, TrainSettings,
+};
+
+/// Properties that only Forewarn may set, and what to use instead.
+const RESERVED_PROPERTIES: [(&str, &str); 7] = [
+    ("bootstrap.servers", "use kafka.brokers"),
+    ("metadata.broker.list", "use kafka.brokers"),
+    ("group.id", "each role has its own group"),
+    ("group.instance.id", "use kafka.instance_id"),
+    ("transactional.id", "use kafka.instance_id"),
+    (
+        "enable.auto.commit",
+        "offsets are committed after the output they stand for",
+    ),
+    (
+        "enable.auto.offset.store",
+        "offsets are committed after the output they stand for",
+    ),
+];
+
+/// The names of the training presets.
+pub(super) const PRESETS: [&str; 3] = ["quick", "validate", "production"];
+
+/// Types every value.
+///
+/// # Errors
+/// One line for each key that cannot be used, those of the first stage included.
+pub(super) fn resolve(
+    raw: Raw,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, Vec<String>> {
+    let mut reader = Reader {
+        entries: raw.entries,
+        errors: raw.errors,
+    };
+    let settings = read_all(&mut reader, variable);
+    match settings {
+        Some(settings) if reader.errors.is_empty() => Ok(settings),
+        _ => Err(reader.errors),
+    }
+}
+
+/// `None` only where an error was noted. Every key is read before the first `?`.
+fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option<Settings> {
+    let contract_source = r.read("contract", |text| Ok(text.to_owned()));
+    let contract = r.read("contract", read_contract);
+    r.read("delivery", read_delivery);
+    let kafka = read_kafka(r, variable);
+    let prefix = r.read("topics.prefix", values::topic_prefix);
+    let lake = r.read("lake.url", values::location);
+    let registry = r.read("registry.url", values::location);
+    let listen = r.read("telemetry.listen", |text| values::host_port(text, true));
+    let rollup = read_rollup(r);
+    let forecast = read_forecast(r);
+    let archive = read_archive(r);
+    let policy = r.read("drift.policy", read_policy);
+    let train = read_train(r);
+    let min_between = r.read("decision.min_hours_between", values::duration);
+    let max_load = r.read("quiet.max_load", values::share);
+    let log = read_log(r);
+    Some(Settings {
+        contract: Arc::new(contract?),
+        contract_source: contract_source?,
+        kafka: kafka?,
+        topics: TopicSettings { prefix: prefix? },
+        lake: LakeSettings { url: lake? },
+        registry: RegistrySettings { url: registry? },
+        telemetry: TelemetrySettings { listen: listen? },
+        rollup: rollup?,
+        forecast: forecast?,
+        archive: archive?,
+        drift: DriftSettings { policy: policy? },
+        train: train?,
+        decision: DecisionSettings {
+            min_between: min_between?,
+        },
+        quiet: QuietSettings {
+            max_load: max_load?,
+        },
+        log: log?,
+        origins: r
+            .entries
+            .iter()
+            .map(|(key, entry)| (key.clone(), entry.origin.clone()))
+            .collect(),
+    })
+}
+
+fn read_kafka(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option<KafkaSettings> {
+    let brokers = r.read("kafka.brokers", values::brokers);
+    let instance_id = r.read_optional("kafka.instance_id", |text| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        match text.chars().all(allowed) {
+            true => Ok(text.to_owned()),
+            false => Err("only letters, digits, '.', '_' and '-' are allowed".to_owned()),
+        }
+    });
+    let properties = r.read_properties(variable);
+    Some(KafkaSettings {
+        brokers: brokers?,
+        properties,
+        instance_id,
+    })
+}
+
+fn read_rollup(r: &mut Reader) -> Option<RollupSettings> {
+    let grace = r.read("rollup.grace", values::duration);
+    let idle_after = r.read("rollup.idle_after", values::positive_duration);
+    Some(RollupSettings {
+        grace: grace?,
+        idle_after: idle_after?,
+    })
+}
+
+fn read_forecast(r: &mut Reader) -> Option<ForecastSettings> {
+    let every = r.read("forecast.every", values::count);
+    let batch = r.read("forecast.batch", |text| match values::count(text)? {
+        batch if batch <= MAX_FORECAST_BATCH => Ok(batch as usize),
+        _ => Err(format!("must be at most {MAX_FORECAST_BATCH}")),
+    });
+    let max_wait = r.read("forecast.max_wait", values::duration);
+    Some(ForecastSettings {
+        every: every?,
+        batch: batch?,
+        max_wait: max_wait?,
+    })
+}
+
+/// A context of LINBORG is 16 KiB, so this many are 128 MiB of input beside the model's own.
+const MAX_FORECAST_BATCH: u64 = 8_192;
+
+fn read_archive(r: &mut Reader) -> Option<ArchiveSettings> {
+    let topics = r.read("archive.topics", read_topics);
+    let flush_rows = r.read("archive.flush_rows", values::count);
+    let flush_bytes = r.read("archive.flush_bytes", values::size);
+    let flush_age = r.read("archive.flush_age", values::positive_duration);
+    Some(ArchiveSettings {
+        topics: topics?,
+        flush_rows: flush_rows?,
+        flush_bytes: flush_bytes?,
+        flush_age: flush_age?,
+    })
+}
+
+fn read_train(r: &mut Reader) -> Option<TrainSettings> {
+    let preset = r.read("train.preset", |text| one_of(text, &PRESETS));
+    let days = r.read_optional("train.days", |text| match text.parse::<f64>() {
+        Ok(days) if days.is_finite() && days > 0.0 => Ok(days),
+        _ => Err("must be a number of days above 0".to_owned()),
+    });
+    let max_seconds = r.read_optional("train.max_seconds", values::seconds);
+    Some(TrainSettings {
+        preset: preset?,
+        days,
+        max_seconds,
+    })
+}
+
+fn read_log(r: &mut Reader) -> Option<LogSettings> {
+    let level = r.read("log.level", |text| {
+        match text.parse::<tracing_subscriber::EnvFilter>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(format!(
+                "{error}; write error, warn, info, debug, trace or directives as in RUST_LOG"
+            )),
+        }
+    });
+    let format = r.read("log.format", |text| {
+        match one_of(text, &["text", "json"])?.as_str() {
+            "json" => Ok(LogFormat::Json),
+            _ => Ok(LogFormat::Text),
+        }
+    });
+    Some(LogSettings {
+        level: level?,
+        format: format?,
+    })
+}
+
+fn read_contract(text: &str) -> Result<Contract, String> {
+    if let Some(contract) = Contract::shipped(text) {
+        return Ok(contract);
+    }
+    let file = std::fs::read_to_string(Path::new(text)).map_err(|error| {
+        format!(
+            "cannot be read: {error}; write a path to a .contract.toml or one of {}",
+            Contract::SHIPPED.join(", ")
+        )
+    })?;
+    Contract::from_toml(&file).map_err(|error| error.to_string())
+}
+
+fn read_delivery(text: &str) -> Result<(), String> {
+    match text {
+        "at_least_once" => Ok(()),
+        "exactly_once" => Err("not there yet; write at_least_once".to_owned()),
+        _ => Err("write at_least_once".to_owned()),
+    }
+}
+
+fn read_policy(text: &str) -> Result<DriftPolicy, String> {
+    one_of(text, &["sla"]).map(|_| DriftPolicy::Sla)
+}
+
+fn read_topics(text: &str) -> Result<Vec<Topic>, String> {
+    let mut topics: Vec<Topic> = Vec::new();
+    for name in values::list(text) {
+        let known = Topic::ALL.iter().find(|topic| topic.short_name() == name);
+        match known {
+            Some(topic) if topics.contains(topic) => {
+                return Err(format!("{name} is written twice"));
+            }
+            Some(topic) => topics.push(*topic),
+            None => {
+                let all = Topic::ALL.map(Topic::short_name).join(", ");
+                return Err(format!("no topic {name}; there are {all}"));
+            }
+        }
+    }
+    if topics.is_empty() {
+        return Err("no topic; leave the archive role out instead".to_owned());
+    }
+    Ok(topics)
+}
+
+fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
+    if choices.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("write {}", choices.join(" or ")))
+}
+
+/// Reads entries by key and notes what is wrong with them.
+struct Reader {
+    entries: BTreeMap<String, Entry>,
+    errors: Vec<String>,
+}
+
+impl Reader {
+    /// The value of a key, or its default's.
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (text, origin) = self.text(key)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.errors
+                    .push(format!("{key} = {text:?} ({origin}): {problem}"));
+                None
+            }
+        }
+    }
+
+    /// Like `read`, for a key that may be left empty.
+    fn read_optional<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match self.text(key) {
+            Some((text, _)) if !text.is_empty() => self.read(key, parse),
+            _ => None,
+        }
+    }
+
+    fn text(&mut self, key: &'static str) -> Option<(String, Origin)> {
+        match self.entries.get(key) {
+            None => {
+                let default = keys::find(key).map_or("", |key| key.default);
+                Some((default.to_owned(), Origin::Default))
+            }
+            Some(Entry {
+                value: Written::Text(text),
+                origin,
+            }) => Some((text.clone(), origin.clone())),
+            // `raw` makes secrets of librdkafka's properties only.
+            Some(_) => None,
+        }
+    }
+
+    fn read_properties(
+        &mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> BTreeMap<String, Property> {
+        let mut properties = BTreeMap::new();
+        for (key, entry) in &self.entries {
+            let Some(name) = key.strip_prefix(PROPERTIES_PREFIX) else {
+                continue;
+            };
+            if let Some((_, instead)) = RESERVED_PROPERTIES.iter().find(|(r, _)| *r == name) {
+                let origin = &entry.origin;
+                self.errors.push(format!(
+                    "{key} ({origin}): set by Forewarn itself; {instead}"
+                ));
+                continue;
+            }
+            match read_property(name, &entry.value, variable) {
+                Ok(property) => {
+                    properties.insert(name.to_owned(), property);
+                }
+                Err(problem) => {
+                    let origin = &entry.origin;
+                    self.errors.push(format!("{key} ({origin}): {problem}"));
+                }
+            }
+        }
+        properties
+    }
+}
+
+fn read_property(
+    name: &str,
+    value: &Written,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Property, String> {
+    match value {
+        Written::Text(text) => Ok(Property {
+            value: text.clone(),
+            secret: sounds_secret(name),
+        }),
+        Written::SecretFile(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Property {
+                value: text.trim_end_matches(['\r', '\n']).to_owned(),
+                secret: true,
+            }),
+            Err(error) => Err(format!("file {path} cannot be read: {error}")),
+        },
+        Written::SecretEnv(name) => match variable(name) {
+            Some(value) => Ok(Property {
+                value,
+                secret: true,
+            }),
+            None => Err(format!("the environment variable {name} is not set")),
+        },
+    }
+}
+
+/// Whether a property's name says that its value must not be printed. A file's place may be.
+fn sounds_secret(name: &str) -> bool {
+    const WORDS: [&str; 8] = [
+        "password",
+        "secret",
+        "passphrase",
+        "token",
+        "key",
+        "credential",
+        "jaas",
+        "oauthbearer.config",
+    ];
+    !name.ends_with(".location") && WORDS.iter().any(|word| name.contains(word))
+}

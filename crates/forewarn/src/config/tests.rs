@@ -1,0 +1,250 @@
+use super::*;
+
+#[allow(clippy::panic)]
+#[track_caller]
+fn settings(set: &[&str]) -> Settings {
+    match load(&sources(set)) {
+        Ok(settings) => settings,
+        Err(refusal) => panic!("{refusal}"),
+    }
+}
+
+fn sources(set: &[&str]) -> Sources {
+    Sources {
+        file: None,
+        set: set.iter().map(|&s| s.to_owned()).collect(),
+        env: Vec::new(),
+    }
+}
+
+#[allow(clippy::panic)]
+#[track_caller]
+fn refused(set: &[&str]) -> String {
+    match load(&sources(set)) {
+        Ok(_) => panic!("{set:?} was taken"),
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+#[track_caller]
+fn check_refused(set: &str, expected: &str) {
+    let message = refused(&[set]);
+    assert!(!message.contains('\n'), "{message}");
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn nothing_written_is_the_interface_s_defaults() {
+    let s = settings(&[]);
+    assert_eq!(s.contract.name, "linborg");
+    assert_eq!(s.kafka.brokers, "localhost:9092");
+    assert_eq!(s.topics.prefix, "forewarn.");
+    assert_eq!(s.telemetry.listen, "127.0.0.1:0");
+    assert_eq!(s.rollup.grace, Duration::from_secs(60));
+    assert_eq!(s.rollup.idle_after, Duration::from_secs(600));
+    assert_eq!((s.forecast.every, s.forecast.batch), (1, 512));
+    assert_eq!(s.forecast.max_wait, Duration::from_millis(200));
+    let names: Vec<_> = s.archive.topics.iter().map(|t| t.short_name()).collect();
+    assert_eq!(
+        names,
+        ["metrics", "rollups", "predictions", "drift", "control"]
+    );
+    assert_eq!(s.archive.flush_bytes, 128 << 20);
+    assert_eq!(s.archive.flush_age, Duration::from_secs(600));
+    assert_eq!(s.drift.policy, DriftPolicy::Sla);
+    assert_eq!(s.train.preset, "quick");
+    assert_eq!((s.train.days, s.train.max_seconds), (None, None));
+    assert_eq!(s.decision.min_between, Duration::from_secs(6 * 3_600));
+    assert_eq!(s.quiet.max_load, 0.3);
+    assert!(s.is_default("log.level"));
+}
+
+#[test]
+fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
+    for (set, expected) in [
+        (
+            "rollup.grace=sixty",
+            "rollup.grace = \"sixty\" (from --set): not a duration; write a number with ms, s, m, h or d behind it, like \"60s\"",
+        ),
+        (
+            "rollup.idle_after=0s",
+            "rollup.idle_after = \"0s\" (from --set): must be longer than zero",
+        ),
+        (
+            "delivery=exactly_once",
+            "delivery = \"exactly_once\" (from --set): not there yet; write at_least_once",
+        ),
+        (
+            "kafka.brokers=localhost",
+            "kafka.brokers = \"localhost\" (from --set): localhost: no port; write host:port, like \"127.0.0.1:9100\" or \"[::1]:9100\"",
+        ),
+        (
+            "telemetry.listen=localhost:http",
+            "telemetry.listen = \"localhost:http\" (from --set): the port is not a number from 0 to 65535; write host:port, like \"127.0.0.1:9100\" or \"[::1]:9100\"",
+        ),
+        (
+            "lake.url=s3://bucket",
+            "lake.url = \"s3://bucket\" (from --set): s3:// is not built into this version; write a path, file:///path or memory://",
+        ),
+        (
+            "archive.topics=metrics,rolups",
+            "archive.topics = \"metrics,rolups\" (from --set): no topic rolups; there are metrics, rollups, predictions, predictions.shadow, metrics.dlq, drift.panes, drift, alerts, control",
+        ),
+        (
+            "archive.topics=drift,drift",
+            "archive.topics = \"drift,drift\" (from --set): drift is written twice",
+        ),
+        (
+            "archive.flush_bytes=big",
+            "archive.flush_bytes = \"big\" (from --set): not a size; write a whole number with B, KiB, MiB or GiB behind it, like \"128MiB\"",
+        ),
+        (
+            "forecast.every=0",
+            "forecast.every = \"0\" (from --set): must be a whole number of at least 1",
+        ),
+        (
+            "quiet.max_load=30",
+            "quiet.max_load = \"30\" (from --set): must be a number from 0 to 1",
+        ),
+        (
+            "train.preset=fast",
+            "train.preset = \"fast\" (from --set): write quick or validate or production",
+        ),
+        (
+            "train.days=-1",
+            "train.days = \"-1\" (from --set): must be a number of days above 0",
+        ),
+        (
+            "drift.policy=any",
+            "drift.policy = \"any\" (from --set): write sla",
+        ),
+        (
+            "kafka.properties.group.id=x",
+            "kafka.properties.group.id (from --set): set by Forewarn itself; each role has its own group",
+        ),
+        (
+            "kafka.properties.sasl.password={ env = \"NOT_SET\" }",
+            "kafka.properties.sasl.password (from --set): the environment variable NOT_SET is not set",
+        ),
+        (
+            "kafka.instance_id=a b",
+            "kafka.instance_id = \"a b\" (from --set): only letters, digits, '.', '_' and '-' are allowed",
+        ),
+    ] {
+        check_refused(set, expected);
+    }
+}
+
+#[test]
+fn a_contract_that_is_not_there_or_malformed_is_named() {
+    let message = refused(&["contract=no/such.contract.toml"]);
+    assert!(
+        message.starts_with("contract = \"no/such.contract.toml\" (from --set): cannot be read"),
+        "{message}"
+    );
+    assert!(message.contains("linborg, vm, wafer-test"), "{message}");
+    let dir = tempfile::tempdir().map_err(|e| e.to_string());
+    let path = dir.map(|dir| {
+        let path = dir.path().join("x.contract.toml");
+        let written = std::fs::write(&path, "name = 3\n").is_ok();
+        (dir, path, written)
+    });
+    assert!(path.as_ref().is_ok_and(|(_, _, written)| *written));
+    if let Ok((_, path, _)) = path {
+        let message = refused(&[&format!("contract={}", path.display())]);
+        assert!(
+            message.contains("x.contract.toml") && !message.contains('\n'),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn all_mistakes_are_found_at_once() {
+    let message = refused(&["rollup.grace=x", "forecast.every=0", "kafka.broker=a:1"]);
+    for key in [
+        "rollup.grace",
+        "forecast.every",
+        "did you mean kafka.brokers?",
+    ] {
+        assert!(message.contains(key), "{message}");
+    }
+    assert_eq!(message.matches("; also: ").count(), 2, "{message}");
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let sources = Sources {
+        file: Some("no/such/forewarn.toml".into()),
+        ..Sources::default()
+    };
+    let message = load(&sources)
+        .err()
+        .map(|e| e.to_string())
+        .unwrap_or_default();
+    assert!(
+        message.starts_with("--config no/such/forewarn.toml: cannot be read"),
+        "{message}"
+    );
+}
+
+#[test]
+fn librdkafka_s_names_go_through_as_they_are() {
+    let s = settings(&["kafka.properties.session.timeout.ms=10000"]);
+    let properties: Vec<_> = s.kafka.plain_properties().collect();
+    assert_eq!(properties, [("session.timeout.ms", "10000")]);
+}
+
+#[test]
+fn secrets_are_read_and_never_shown() {
+    let mut sources = sources(&[
+        "kafka.properties.sasl.username=me",
+        "kafka.properties.ssl.key.location=/etc/key.pem",
+        "kafka.properties.sasl.password={ env = \"PW\" }",
+        "kafka.properties.ssl.key.password=clear",
+        "kafka.properties.debug={ env = \"PW\" }",
+    ]);
+    sources.env.push(("PW".to_owned(), "hunter2".to_owned()));
+    let loaded = load(&sources);
+    assert!(loaded.is_ok(), "{loaded:?}");
+    if let Ok(s) = loaded {
+        let password = s.kafka.properties.get("sasl.password");
+        assert_eq!(password.map(|p| p.value.as_str()), Some("hunter2"));
+        for shown in [s.to_toml(), s.to_json().to_string(), format!("{s:?}")] {
+            assert!(
+                !shown.contains("hunter2") && !shown.contains("clear"),
+                "{shown}"
+            );
+            assert!(shown.contains("/etc/key.pem"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back_to_the_same() {
+    let written = [
+        "rollup.grace=90s",
+        "train.days=12.5",
+        "train.max_seconds=2m",
+        "archive.topics=rollups,metrics.dlq",
+        "archive.flush_bytes=1000",
+        "kafka.brokers=a:1,b:2",
+        "kafka.properties.linger.ms=7",
+        "kafka.instance_id=one",
+        "contract=vm",
+        "log.format=json",
+    ];
+    let first = settings(&written);
+    let text = first.to_toml();
+    let mut raw = raw::Raw::default();
+    raw.add_file("printed", &text);
+    let second = resolve::resolve(raw, &|_| None);
+    assert!(second.is_ok(), "{second:?} from\n{text}");
+    if let Ok(second) = second {
+        assert_eq!(second.to_json(), first.to_json());
+    }
+    for key in keys::KEYS {
+        let name = key.name.rsplit('.').next().unwrap_or_default();
+        assert!(text.contains(name), "{name} is not in\n{text}");
+    }
+}

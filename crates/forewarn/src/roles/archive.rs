@@ -1,0 +1,378 @@
+//! `archive`: any topics → one parquet object per offset range (`chain-whole`).
+//!
+//! Guarantee: every offset of an archived partition is in exactly one object. Where to go on is
+//! read from the object chain, never from the group's committed offset, which is a hint for lag
+//! tools: a crash, a zombie or an offset reset duplicates nothing. A broken chain stops the role.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bus::{Assigned, Chunk, CommitOffset, Consumer, Event, Limits, RecordRef, Revoked, Start};
+use contract::Topic;
+use contract::codec::ArchiveColumns;
+use lake::archive::{
+    ArchiveError, Chain, ChainSpec, FlushOutcome, FlushPolicy, Intake, KafkaRecord, WriterId,
+};
+use lake::store::Root;
+
+use super::ends::Ends;
+use super::summary::Summary;
+use super::{Ctx, RunOpts, fixed_ends, millis};
+use crate::shutdown::Shutdown;
+
+/// Consumer group of this role, below the topic prefix.
+pub(crate) const GROUP: &str = "archive";
+const ROLE: &str = "archive";
+/// How often the age of buffers is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LIMITS: Limits = Limits {
+    max_records: 10_000,
+    max_bytes: 8 << 20,
+    max_wait: Duration::from_millis(100),
+    queue_chunks: 4,
+};
+
+/// One assigned partition: its chain with the buffer, and the columns being decoded.
+struct Owned {
+    chain: Chain,
+    columns: ArchiveColumns,
+    intake: Intake,
+    /// The consumer's position.
+    position: i64,
+    committed: Option<i64>,
+}
+
+struct Archiver {
+    ctx: Ctx,
+    consumer: Consumer,
+    lake: Root,
+    cluster_id: String,
+    writer: WriterId,
+    policy: FlushPolicy,
+    partitions: BTreeMap<(Arc<str>, i32), Owned>,
+    ends: Option<Ends>,
+    consumed: u64,
+    objects: u64,
+}
+
+/// Runs until `shutdown`, or with `--until-end` to the offsets that the topics had at the start.
+pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<Summary> {
+    let started = Instant::now();
+    let topics: Vec<String> = ctx
+        .config
+        .archive
+        .topics
+        .iter()
+        .map(|t| ctx.topic(*t))
+        .collect();
+    let ends = fixed_ends(&ctx, &opts, &topics).await?;
+    let lake = lake::store::open(&ctx.config.lake.url)?;
+    lake::store::probe(lake.store.as_ref()).await?;
+    let consumer = Consumer::subscribe(&ctx.kafka(ROLE), GROUP, &topics, LIMITS)?;
+    let archive = &ctx.config.archive;
+    let mut role = Archiver {
+        cluster_id: bus::topics::cluster_id(&ctx.kafka(ROLE)).await?,
+        policy: FlushPolicy {
+            max_rows: usize::try_from(archive.flush_rows).unwrap_or(usize::MAX),
+            max_bytes: usize::try_from(archive.flush_bytes).unwrap_or(usize::MAX),
+            max_age_ms: millis(archive.flush_age),
+        },
+        writer: WriterId::random(),
+        lake,
+        consumer,
+        partitions: BTreeMap::new(),
+        ends,
+        consumed: 0,
+        objects: 0,
+        ctx,
+    };
+    role.serve(&shutdown).await?;
+    role.flush_all().await?;
+    let mut summary = Summary::new(ROLE);
+    summary.consumed = role.consumed;
+    summary.produced = role.objects;
+    role.consumer.close(super::CLOSE_WITHIN).await;
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+impl Archiver {
+    async fn serve(&mut self, shutdown: &Shutdown) -> Result<()> {
+        let look_every = self
+            .ctx
+            .clock
+            .to_wall(self.ctx.config.archive.flush_age)
+            .min(LOOK_EVERY);
+        let mut tick = tokio::time::interval(look_every.max(Duration::from_millis(10)));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = shutdown.wait() => return Ok(()),
+                _ = tick.tick() => {
+                    self.flush_due().await?;
+                    continue;
+                }
+                event = self.consumer.next() => event,
+            };
+            match event {
+                Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
+                Event::Assigned(assigned) => self.on_assigned(assigned).await?,
+                Event::Revoked(revoked) => self.on_revoked(revoked).await?,
+                Event::Eof {
+                    topic,
+                    partition,
+                    offset,
+                } => self.on_end(&topic, partition, offset),
+                Event::Unavailable(what) => self.ctx.unavailable(ROLE, &what),
+                Event::Fatal(error) => return Err(error).context("consume the topics to archive"),
+            }
+            if self.ends.as_ref().is_some_and(Ends::done) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn on_assigned(&mut self, assigned: Assigned) -> Result<()> {
+        let mut starts = Vec::with_capacity(assigned.partitions.len());
+        if let Some(ends) = &mut self.ends {
+            ends.answered();
+        }
+        for part in &assigned.partitions {
+            let owned = self.open(part).await?;
+            if let Some(ends) = &mut self.ends {
+                ends.assign(&part.topic, part.partition, owned.position);
+            }
+            starts.push((
+                Arc::clone(&part.topic),
+                part.partition,
+                Start::Offset(owned.position),
+            ));
+            self.partitions
+                .insert((Arc::clone(&part.topic), part.partition), owned);
+        }
+        assigned.start(starts);
+        self.ctx.ready(ROLE);
+        Ok(())
+    }
+
+    /// Opens a partition's chain: its next offset is where to read on.
+    async fn open(&mut self, part: &bus::AssignedPartition) -> Result<Owned> {
+        let topic = Topic::from_full(&self.ctx.config.topics.prefix, &part.topic)
+            .with_context(|| format!("{} is not one of our topics", part.topic))?;
+        let columns = ArchiveColumns::new(topic, &self.ctx.contract)?;
+        let spec = ChainSpec {
+            topic: part.topic.to_string(),
+            partition: part.partition,
+            cluster_id: self.cluster_id.clone(),
+            contract: self.ctx.contract.fingerprint().to_owned(),
+            schema: columns.schema(),
+        };
+        let mut chain =
+            Chain::open(Arc::clone(&self.lake.store), spec, self.writer.clone()).await?;
+        let lost = chain.check_watermarks(part.low, part.high)?;
+        if lost > 0 {
+            tracing::error!(
+                topic = %part.topic,
+                partition = part.partition,
+                records = lost,
+                "records were deleted before they were archived: raise the topic's retention"
+            );
+        }
+        chain.begin(part.low);
+        let position = chain.next_offset().unwrap_or(part.low).max(part.low);
+        if part.committed.is_some_and(|committed| committed > position) {
+            tracing::warn!(
+                topic = %part.topic,
+                partition = part.partition,
+                committed = part.committed,
+                chain = position,
+                "the committed offset is ahead of the archive: reading on from the archive's end"
+            );
+        }
+        Ok(Owned {
+            chain,
+            columns,
+            intake: Intake::default(),
+            position,
+            committed: part.committed,
+        })
+    }
+
+    async fn on_revoked(&mut self, revoked: Revoked) -> Result<()> {
+        for (topic, partition) in &revoked.partitions {
+            self.ctx.lag.forget(&self.ctx, GROUP, topic, *partition);
+            let key = (Arc::clone(topic), *partition);
+            if let Some(mut owned) = self.partitions.remove(&key) {
+                self.flush(&key, &mut owned, true).await?;
+            }
+            if let Some(ends) = &mut self.ends {
+                ends.revoke(topic, *partition);
+            }
+        }
+        revoked.done();
+        Ok(())
+    }
+
+    fn on_end(&mut self, topic: &Arc<str>, partition: i32, offset: i64) {
+        if let Some(owned) = self.partitions.get_mut(&(Arc::clone(topic), partition)) {
+            owned.position = owned.position.max(offset);
+        }
+        if let Some(ends) = &mut self.ends {
+            ends.advance(topic, partition, offset);
+        }
+    }
+
+    async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
+        for record in chunk.iter() {
+            if let Some(ends) = &mut self.ends {
+                if !ends.includes(record.topic, record.partition, record.offset) {
+                    continue;
+                }
+                ends.advance(record.topic, record.partition, record.offset + 1);
+            }
+            let key = (Arc::clone(record.topic), record.partition);
+            let Some(owned) = self.partitions.get_mut(&key) else {
+                continue;
+            };
+            if record.offset < owned.position {
+                continue;
+            }
+            owned.take(&record)?;
+            self.consumed += 1;
+        }
+        let now_ms = self.ctx.clock.now_ms();
+        for owned in self.partitions.values_mut() {
+            owned.buffer(now_ms)?;
+        }
+        self.flush_due().await
+    }
+
+    async fn flush_due(&mut self) -> Result<()> {
+        let now_ms = self.ctx.clock.now_ms();
+        let due: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(_, owned)| owned.chain.is_due(&self.policy, now_ms))
+            .map(|(key, _)| key.clone())
+            .collect();
+        self.flush_these(due, false).await
+    }
+
+    async fn flush_all(&mut self) -> Result<()> {
+        let all = self.partitions.keys().cloned().collect();
+        self.flush_these(all, true).await
+    }
+
+    async fn flush_these(&mut self, keys: Vec<(Arc<str>, i32)>, last: bool) -> Result<()> {
+        for key in keys {
+            if let Some(mut owned) = self.partitions.remove(&key) {
+                self.flush(&key, &mut owned, last).await?;
+                self.partitions.insert(key, owned);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a partition's buffer as its chain's next object and commits the hint. `last`: the buffer is given up after it,
+    /// so that a store that fails ends the role.
+    async fn flush(&mut self, key: &(Arc<str>, i32), owned: &mut Owned, last: bool) -> Result<()> {
+        if owned.chain.buffered_rows() == 0 {
+            return Ok(());
+        }
+        let (topic, partition) = key;
+        let flushed = match owned.chain.flush(owned.position).await {
+            // Nothing is lost: the records are still buffered, the next look tries again.
+            Err(error @ (ArchiveError::Store { .. } | ArchiveError::Contested { .. })) if !last => {
+                tracing::error!(%topic, partition, %error, "archive object is not written, trying again");
+                return Ok(());
+            }
+            other => other?,
+        };
+        match flushed {
+            FlushOutcome::Nothing => {}
+            FlushOutcome::Written {
+                rows,
+                bytes,
+                next_offset,
+            } => {
+                self.objects += 1;
+                let rows = u64::try_from(rows).unwrap_or(0);
+                self.ctx
+                    .telemetry
+                    .archived(topic, *partition, rows, bytes, next_offset);
+                owned.position = owned.position.max(next_offset);
+            }
+            FlushOutcome::Adopted { next_offset } => {
+                tracing::warn!(
+                    %topic, partition, next_offset,
+                    "another archiver wrote this range first: reading on after it"
+                );
+                owned.position = next_offset;
+                if last {
+                    return Ok(());
+                }
+                self.consumer
+                    .seek(&[(topic.to_string(), *partition, next_offset)])
+                    .await?;
+            }
+        }
+        self.ctx
+            .lag
+            .note(GROUP, topic, *partition, owned.position, owned.position);
+        if owned.committed != Some(owned.position) {
+            owned.committed = Some(owned.position);
+            let hint = CommitOffset {
+                topic: Arc::clone(topic),
+                partition: *partition,
+                offset: owned.position,
+                metadata: String::new(),
+            };
+            if let Err(error) = self.consumer.commit(vec![hint]).await {
+                // Only lag tools read it: the chain itself knows where to go on.
+                tracing::warn!(%topic, partition, %error, "commit of the archive's position failed");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Owned {
+    /// Decodes one record into the columns; what does not decode is kept as it came.
+    fn take(&mut self, record: &RecordRef<'_>) -> Result<()> {
+        let kafka = KafkaRecord {
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key,
+            value: record.value,
+        };
+        match record.value {
+            None => {
+                self.columns.push_null()?;
+                self.intake.tombstone(&kafka);
+            }
+            Some(value) => match self.columns.push(value) {
+                Ok(()) => self.intake.decoded(&kafka),
+                Err(_) => {
+                    self.columns.push_null()?;
+                    self.intake.undecodable(&kafka);
+                }
+            },
+        }
+        self.position = record.offset + 1;
+        Ok(())
+    }
+
+    /// Moves the decoded rows into the chain's buffer.
+    fn buffer(&mut self, now_ms: i64) -> Result<()> {
+        if self.intake.is_empty() {
+            return Ok(());
+        }
+        let columns = self.columns.finish()?;
+        let batch = self.intake.finish(columns).map_err(anyhow::Error::msg)?;
+        self.chain.push(batch, now_ms)?;
+        Ok(())
+    }
+}

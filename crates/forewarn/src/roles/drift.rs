@@ -1,0 +1,44 @@
+//! `drift`: compares what was predicted with what came, and decides whether to train.
+//!
+//! Two stages with a topic between them, so that partitions may be spread over processes:
+//! * [`panes`]: `rollups` + `predictions` → `drift.panes`, per partition;
+//! * [`reports`]: `drift.panes` → `drift` (one report per bucket) and decisions on `control`.
+//!
+//! Guarantee: a restart gives the same panes and reports again or none; both are keyed, so a
+//! repeat changes nothing. What is measured is `drift`'s, what is decided is `policy`'s.
+
+mod panes;
+mod reports;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::summary::Summary;
+use super::{Ctx, RunOpts};
+use crate::shutdown::Shutdown;
+
+pub(crate) use self::panes::GROUP as PANES_GROUP;
+
+const ROLE: &str = "drift";
+
+/// Runs both stages until `shutdown`, or with `--until-end` one after the other.
+pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<Summary> {
+    let started = Instant::now();
+    let (consumed, produced) = if opts.until_end {
+        let panes = panes::run(ctx.clone(), opts, shutdown.clone()).await?;
+        let reports = reports::run(ctx, opts, shutdown).await?;
+        (panes.0, panes.1 + reports.1)
+    } else {
+        let (panes, reports) = tokio::try_join!(
+            panes::run(ctx.clone(), opts, shutdown.clone()),
+            reports::run(ctx, opts, shutdown),
+        )?;
+        (panes.0, panes.1 + reports.1)
+    };
+    let mut summary = Summary::new(ROLE);
+    summary.consumed = consumed;
+    summary.produced = produced;
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}

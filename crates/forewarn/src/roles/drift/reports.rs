@@ -1,0 +1,363 @@
+//! Stage two: `drift.panes` → one [`DriftReport`] per bucket on `drift`, and decisions on `control`.
+//!
+//! A bucket is reported once every partition that is not silent has handed in a pane of it or of a
+//! later one. The committed offset keeps the last day of panes readable; its metadata says through
+//! which bucket reports were issued. The decision is a fold over the control topic and this report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bus::{Assigned, Chunk, CommitOffset, Consumer, Event, Limits, Out, Producer, Revoked, Start};
+use contract::Topic;
+use contract::record::{ControlPayload, DECISION, Decision, DriftReport, Pane};
+use drift::{PaneOutcome, Policy, ReportRequest, Windows};
+use window::context::{Reading, Reread, RereadCommit};
+
+use super::ROLE;
+use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
+use crate::roles::ends::Ends;
+use crate::roles::production::ProductionWatch;
+use crate::roles::{Ctx, RunOpts, fixed_ends, millis};
+use crate::shutdown::Shutdown;
+
+/// Consumer group of this stage, below the topic prefix.
+const GROUP: &str = "drift-reports";
+/// The longest window, and an hour for panes that are late.
+const PANES_KEPT_MS: i64 = 25 * 3_600_000;
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const LIMITS: Limits = Limits {
+    max_records: 2_000,
+    max_bytes: 8 << 20,
+    max_wait: Duration::from_millis(50),
+    queue_chunks: 4,
+};
+
+/// What one partition has handed in.
+struct Seen {
+    newest: i64,
+    last_ms: i64,
+}
+
+struct Stage {
+    ctx: Ctx,
+    panes_topic: Arc<str>,
+    drift_topic: String,
+    consumer: Consumer,
+    producer: Producer,
+    production: ProductionWatch,
+    control: ControlReader,
+    writer: ControlWriter,
+    windows: Windows,
+    reread: Option<Reread>,
+    committed: Option<RereadCommit>,
+    partitions: BTreeMap<i32, Seen>,
+    /// Start of the last bucket that was reported.
+    reported: Option<i64>,
+    policy: policy::State,
+    last_decision: Option<(Decision, i64)>,
+    ends: Option<Ends>,
+    consumed: u64,
+    produced: u64,
+}
+
+/// Runs to the stop; returns panes consumed and records produced.
+pub(super) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<(u64, u64)> {
+    let topics = [ctx.topic(Topic::DriftPanes)];
+    let ends = fixed_ends(&ctx, &opts, &topics).await?;
+    let mut production = ProductionWatch::start(&ctx, ROLE)?;
+    if !production.wait_for_first(opts, &shutdown).await? {
+        return Ok((0, 0));
+    }
+    let mut stage = Stage {
+        drift_topic: ctx.topic(Topic::Drift),
+        consumer: Consumer::subscribe(&ctx.kafka("drift-reports"), GROUP, &topics, LIMITS)?,
+        producer: Producer::new(&ctx.kafka("drift-reports"))?,
+        production,
+        control: ControlReader::from_beginning(&ctx, ROLE)?,
+        writer: ControlWriter::new(&ctx, ROLE)?,
+        windows: Windows::new(Arc::clone(&ctx.contract)),
+        reread: None,
+        committed: None,
+        partitions: BTreeMap::new(),
+        reported: None,
+        policy: policy::State::default(),
+        last_decision: None,
+        ends,
+        consumed: 0,
+        produced: 0,
+        panes_topic: Arc::from(topics[0].as_str()),
+        ctx,
+    };
+    for event in stage.control.read_all().await? {
+        stage.fold(&event);
+    }
+    stage.serve(&shutdown).await?;
+    stage.commit().await?;
+    stage.consumer.close(crate::roles::CLOSE_WITHIN).await;
+    Ok((stage.consumed, stage.produced))
+}
+
+impl Stage {
+    async fn serve(&mut self, shutdown: &Shutdown) -> Result<()> {
+        let mut tick = tokio::time::interval(COMMIT_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = shutdown.wait() => return Ok(()),
+                read = self.control.next() => {
+                    if let ControlRead::Event(event) = read? {
+                        self.fold(&event);
+                    }
+                    continue;
+                }
+                _ = tick.tick() => {
+                    self.report_due().await?;
+                    self.commit().await?;
+                    continue;
+                }
+                event = self.consumer.next() => event,
+            };
+            match event {
+                Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
+                Event::Assigned(assigned) => self.on_assigned(assigned),
+                Event::Revoked(revoked) => self.on_revoked(revoked).await?,
+                Event::Eof {
+                    partition, offset, ..
+                } => {
+                    if let Some(ends) = &mut self.ends {
+                        ends.advance(&self.panes_topic, partition, offset);
+                    }
+                }
+                Event::Unavailable(what) => self.ctx.unavailable(ROLE, &what),
+                Event::Fatal(error) => return Err(error).context("consume panes"),
+            }
+            if self.ends.as_ref().is_some_and(Ends::done) {
+                return self.report_due().await;
+            }
+        }
+    }
+
+    fn fold(&mut self, event: &contract::record::ControlEvent) {
+        self.policy.apply(event);
+        if let ControlPayload::Decision(decision) = &event.payload {
+            self.last_decision = Some((decision.clone(), event.time));
+        }
+    }
+
+    fn on_assigned(&mut self, assigned: Assigned) {
+        if let Some(ends) = &mut self.ends {
+            ends.answered();
+        }
+        let mut starts = Vec::new();
+        for part in &assigned.partitions {
+            let commit = part.committed.and_then(|offset| {
+                RereadCommit::from_metadata(offset, &part.metadata).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "drift reports start without history");
+                    None
+                })
+            });
+            let start = commit
+                .map_or(part.committed.unwrap_or(part.low), |c| c.offset)
+                .max(part.low);
+            if let Some(ends) = &mut self.ends {
+                ends.assign(&part.topic, part.partition, start);
+            }
+            self.windows = Windows::new(Arc::clone(&self.ctx.contract));
+            self.partitions.clear();
+            self.reported = commit.and_then(|c| c.issued_through);
+            self.reread = Some(Reread::new(PANES_KEPT_MS, commit));
+            self.committed = commit;
+            starts.push((
+                Arc::clone(&part.topic),
+                part.partition,
+                Start::Offset(start),
+            ));
+        }
+        assigned.start(starts);
+        self.ctx.ready(ROLE);
+    }
+
+    async fn on_revoked(&mut self, revoked: Revoked) -> Result<()> {
+        self.commit().await?;
+        for (topic, partition) in &revoked.partitions {
+            self.reread = None;
+            if let Some(ends) = &mut self.ends {
+                ends.revoke(topic, *partition);
+            }
+        }
+        revoked.done();
+        Ok(())
+    }
+
+    async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
+        let now_ms = self.ctx.clock.now_ms();
+        for record in chunk.iter() {
+            if let Some(ends) = &mut self.ends {
+                if !ends.includes(&self.panes_topic, record.partition, record.offset) {
+                    continue;
+                }
+                ends.advance(&self.panes_topic, record.partition, record.offset + 1);
+            }
+            let Some(reread) = &mut self.reread else {
+                continue;
+            };
+            self.consumed += 1;
+            let Some(Ok(pane)) = record.value.map(contract::codec::decode::<Pane>) else {
+                self.ctx.telemetry.skipped(ROLE, "pane_malformed", 1);
+                reread.advance(record.offset + 1);
+                continue;
+            };
+            let is_new = reread.observe(record.offset, pane.bucket) == Reading::New;
+            match self.windows.add(&pane) {
+                PaneOutcome::Added | PaneOutcome::Replaced => {}
+                other => {
+                    tracing::warn!(offset = record.offset, outcome = ?other, "pane is not counted");
+                    self.ctx.telemetry.skipped(ROLE, "pane_not_counted", 1);
+                    continue;
+                }
+            }
+            let seen = self.partitions.entry(pane.partition).or_insert(Seen {
+                newest: pane.bucket,
+                last_ms: now_ms,
+            });
+            let later = pane.bucket > seen.newest;
+            seen.newest = seen.newest.max(pane.bucket);
+            seen.last_ms = now_ms;
+            // Panes come in bucket order per partition, so a later one completes those before it.
+            if is_new && later && self.ends.is_some() {
+                self.report_due().await?;
+            }
+        }
+        self.report_due().await
+    }
+
+    /// Reports every bucket that all speaking partitions have reached.
+    async fn report_due(&mut self) -> Result<()> {
+        let now_ms = self.ctx.clock.now_ms();
+        let idle_ms = millis(self.ctx.config.rollup.idle_after);
+        let live = self.ends.is_none();
+        let speaking = |seen: &&Seen| !live || now_ms - seen.last_ms < idle_ms;
+        let newest = self.partitions.values().map(|seen| seen.newest).max();
+        let reached = self
+            .partitions
+            .values()
+            .filter(speaking)
+            .map(|seen| seen.newest)
+            .min();
+        let Some(through) = reached.or(newest) else {
+            return Ok(());
+        };
+        let step_ms = self.ctx.contract.step_ms();
+        let first = self.reported.map_or(through, |reported| reported + step_ms);
+        let mut bucket = first.max(through - PANES_KEPT_MS);
+        while bucket <= through {
+            self.report(bucket + step_ms).await?;
+            self.reported = Some(bucket);
+            bucket += step_ms;
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, at_ms: i64) -> Result<()> {
+        let Some(model) = self.production.current() else {
+            return Ok(());
+        };
+        let request = ReportRequest {
+            at_ms,
+            model_version: &model.version,
+            policy: Policy::SLA,
+        };
+        let report = self.windows.report(&request, &model.baseline)?;
+        let value = contract::codec::encode(&report)?;
+        self.producer
+            .send(Out {
+                topic: &self.drift_topic,
+                partition: Some(0),
+                key: Some(at_ms.to_string().as_bytes()),
+                value: Some(&value),
+                headers: &[],
+                timestamp_ms: Some(self.ctx.clock.now_ms()),
+            })
+            .await
+            .context("send a drift report")?;
+        self.produced += 1;
+        self.tell(&report);
+        self.decide(&report).await
+    }
+
+    fn tell(&self, report: &DriftReport) {
+        let telemetry = &self.ctx.telemetry;
+        telemetry.produced(ROLE, &self.drift_topic, 1);
+        telemetry.drift_report(report.score, &report.status);
+        for window in &report.windows {
+            let minutes = format!("{}m", window.minutes);
+            telemetry.set_drift_measure(&minutes, "per", window.per.unwrap_or(f64::NAN));
+            telemetry.set_drift_measure(&minutes, "dss", window.dss);
+            telemetry.set_drift_measure(&minutes, "fds", window.fds);
+            telemetry.set_drift_measure(&minutes, "anomaly_rate", window.anomaly_rate);
+            telemetry.set_drift_measure(&minutes, "calibrated_score", window.calibrated_score);
+        }
+    }
+
+    /// Asks the policy; a verdict that changed, or is an hour old, becomes an event.
+    async fn decide(&mut self, report: &DriftReport) -> Result<()> {
+        let settings = policy::Settings {
+            min_between_ms: millis(self.ctx.config.decision.min_between),
+            max_load: self.ctx.config.quiet.max_load,
+        };
+        let now_ms = report.at;
+        let verdict = policy::decide(now_ms, report, &self.policy, &settings);
+        let last = self
+            .last_decision
+            .as_ref()
+            .map(|(decision, at)| (decision, *at));
+        if !policy::should_publish(last, &verdict, now_ms) {
+            return Ok(());
+        }
+        self.ctx
+            .telemetry
+            .decision(if verdict.trigger { "train" } else { "wait" });
+        let payload = ControlPayload::Decision(verdict);
+        let event = self
+            .writer
+            .publish(DECISION, new_id(), now_ms, payload)
+            .await?;
+        self.produced += 1;
+        // Folded here at once: the next report must see it even if the topic is slow.
+        self.fold(&event);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        let Some(reread) = &mut self.reread else {
+            return Ok(());
+        };
+        self.producer
+            .flush()
+            .await
+            .context("deliver drift reports")?;
+        if let Some(reported) = self.reported {
+            reread.issued(reported);
+        }
+        let now = reread.commit();
+        if let Some(commit) = now
+            && now != self.committed
+        {
+            self.committed = now;
+            let offset = CommitOffset {
+                topic: Arc::clone(&self.panes_topic),
+                partition: 0,
+                offset: commit.offset,
+                metadata: commit.metadata(),
+            };
+            self.consumer
+                .commit(vec![offset])
+                .await
+                .context("commit offsets of drift reports")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! The roles: each a file with a guarantee, a loop and one named handler per event.
+//!
+//! `run` starts any set of them in one process. With `--until-end` they run one after another in
+//! the order of [`Role`], so that a later one sees what an earlier one wrote.
+
+pub(crate) mod archive;
+mod batch;
+pub(crate) mod control;
+pub(crate) mod drift;
+mod ends;
+pub(crate) mod forecast;
+mod lag;
+mod output;
+mod production;
+pub(crate) mod rollup;
+mod summary;
+pub(crate) mod train;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use contract::{Contract, Topic};
+
+pub(crate) use self::batch::RollupRows;
+use self::ends::Ends;
+use self::lag::LagBook;
+pub(crate) use self::summary::Summary;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+
+/// How long a consumer may take to leave its group.
+pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a process can be told to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// metrics → rollups, metrics.dlq
+    Rollup,
+    /// rollups → predictions
+    Forecast,
+    /// rollups, predictions → drift.panes, drift, control
+    Drift,
+    /// any topics → parquet
+    Archive,
+    /// control → control, models
+    Train,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Rollup => "rollup",
+            Role::Forecast => "forecast",
+            Role::Drift => "drift",
+            Role::Archive => "archive",
+            Role::Train => "train",
+        }
+    }
+}
+
+/// How a role runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RunOpts {
+    /// Process what is in the topics at the start, commit, end.
+    pub(crate) until_end: bool,
+}
+
+/// What every role is given.
+#[derive(Clone)]
+pub(crate) struct Ctx {
+    pub(crate) config: Arc<Settings>,
+    pub(crate) contract: Arc<Contract>,
+    pub(crate) clock: Clock,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) lag: LagBook,
+}
+
+impl Ctx {
+    pub(crate) fn new(config: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            contract: Arc::clone(&config.contract),
+            config,
+            clock,
+            telemetry,
+            lag: LagBook::default(),
+        }
+    }
+
+    /// A topic's full name.
+    pub(crate) fn topic(&self, topic: Topic) -> String {
+        topic.full(&self.config.topics.prefix)
+    }
+
+    /// A group's full name.
+    pub(crate) fn group(&self, group: &str) -> String {
+        format!("{}{group}", self.config.topics.prefix)
+    }
+
+    /// How a role reaches Kafka.
+    pub(crate) fn kafka(&self, role: &str) -> bus::Settings {
+        crate::kafka::settings(&self.config, role)
+    }
+
+    /// The role has what it needs to work.
+    pub(crate) fn ready(&self, role: &'static str) {
+        self.telemetry.readiness().ready(role);
+    }
+
+    /// The broker does not answer: said once here, retried by librdkafka.
+    pub(crate) fn unavailable(&self, role: &'static str, what: &str) {
+        tracing::warn!(role, "{what}");
+        self.telemetry.kafka_error(role);
+        self.telemetry.readiness().not_ready(role, what);
+    }
+}
+
+/// A duration as milliseconds of stream time.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The topics' end offsets at this moment, where the run has an end.
+async fn fixed_ends(ctx: &Ctx, opts: &RunOpts, topics: &[String]) -> Result<Option<Ends>> {
+    if !opts.until_end {
+        return Ok(None);
+    }
+    let ends = bus::topics::end_offsets(&ctx.kafka("ends"), topics)
+        .await
+        .context("read end offsets")?;
+    Ok(Some(Ends::new(ends.into_iter().map(
+        |((topic, partition), range)| (topic.to_string(), partition, range.high),
+    ))))
+}
+
+/// Runs one role to its end.
+pub(crate) async fn run_one(
+    role: Role,
+    ctx: Ctx,
+    opts: RunOpts,
+    shutdown: Shutdown,
+) -> Result<Summary> {
+    let name = role.name();
+    let result = match role {
+        Role::Rollup => rollup::run(ctx, opts, shutdown).await,
+        Role::Forecast => forecast::run(ctx, opts, shutdown).await,
+        Role::Drift => drift::run(ctx, opts, shutdown).await,
+        Role::Archive => archive::run(ctx, opts, shutdown).await,
+        Role::Train => train::run(ctx, opts, shutdown).await,
+    };
+    result.with_context(|| format!("role {name}"))
+}
+
+/// Runs roles side by side until a stop; the first that fails stops the others.
+pub(crate) async fn run_all(
+    roles: &[Role],
+    ctx: &Ctx,
+    shutdown: &Shutdown,
+) -> Result<Vec<Summary>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for role in roles {
+        let (ctx, shutdown) = (ctx.clone(), shutdown.clone());
+        tasks.spawn(run_one(*role, ctx, RunOpts::default(), shutdown));
+    }
+    let lag = tokio::spawn(lag::watch(ctx.clone(), shutdown.clone()));
+    let mut summaries = Vec::new();
+    let mut first_error = None;
+    while let Some(ended) = tasks.join_next().await {
+        match ended.context("a role panicked").and_then(|result| result) {
+            Ok(summary) => summaries.push(summary),
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "a role failed, the process stops"
+                );
+                first_error.get_or_insert(error);
+                shutdown.trigger();
+            }
+        }
+    }
+    lag.abort();
+    first_error.map_or(Ok(summaries), Err)
+}
+
+/// Runs roles one after another, each to the end of its topics.
+pub(crate) async fn run_until_end(
+    roles: &[Role],
+    ctx: &Ctx,
+    shutdown: &Shutdown,
+    mut report: impl FnMut(&Summary),
+) -> Result<()> {
+    let mut ordered = roles.to_vec();
+    ordered.sort_unstable();
+    ordered.dedup();
+    for role in ordered {
+        let opts = RunOpts { until_end: true };
+        report(&run_one(role, ctx.clone(), opts, shutdown.clone()).await?);
+    }
+    Ok(())
+}

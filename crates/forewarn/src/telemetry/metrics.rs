@@ -1,0 +1,589 @@
+//! The metrics themselves: one registry, one typed door for each thing that is counted.
+//!
+//! Names are `forewarn_<noun>_<unit>[_total]` in base units. Label sets are bounded: roles,
+//! topics, partitions, reasons and metrics of the contract; never a server's name. Lag also goes
+//! by the names that existing dashboards query.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::process::Process;
+use super::readiness::Readiness;
+
+type Float = Gauge<f64, AtomicU64>;
+
+macro_rules! labels {
+    ($name:ident { $($field:ident: $type:ty),* }) => {
+        #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+        struct $name { $($field: $type),* }
+    };
+}
+
+labels!(Records { role: &'static str, topic: String, partition: i32, outcome: &'static str });
+labels!(Rejected { role: &'static str, topic: String, reason: String });
+labels!(Gap { metric: String, reason: &'static str });
+labels!(RoleTopic { role: &'static str, topic: String });
+labels!(RoleReason { role: &'static str, reason: String });
+labels!(OfRole { role: &'static str });
+labels!(OfTopic { topic: String });
+labels!(TopicPartition {
+    topic: String,
+    partition: i32
+});
+labels!(OfPartition { partition: i32 });
+labels!(GroupPartition {
+    group: String,
+    topic: String,
+    partition: i32
+});
+labels!(Model {
+    version: String,
+    contract: String
+});
+labels!(Status { status: &'static str });
+labels!(Measure { window: String, measure: &'static str });
+labels!(Verdict { verdict: &'static str });
+labels!(Outcome { outcome: &'static str });
+
+/// The statuses that a drift report can have.
+const DRIFT_STATUSES: [&str; 4] = ["healthy", "warning", "urgent", "critical"];
+
+/// Everything that the process counts, and its readiness.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    registry: Registry,
+    readiness: Readiness,
+    records: Family<Records, Counter>,
+    rejected: Family<Rejected, Counter>,
+    gaps: Family<Gap, Counter>,
+    produced: Family<RoleTopic, Counter>,
+    skipped: Family<RoleReason, Counter>,
+    kafka_errors: Family<OfRole, Counter>,
+    group_lag: Family<GroupPartition, Gauge>,
+    group_lag_seconds: Family<GroupPartition, Float>,
+    position_lag: Family<GroupPartition, Gauge>,
+    buckets: Family<OfPartition, Counter>,
+    forecasts: Counter,
+    forecast_duration: Histogram,
+    context_servers: Family<OfRole, Gauge>,
+    model: Family<Model, Gauge>,
+    reloads: Counter,
+    archive_objects: Family<OfTopic, Counter>,
+    archive_rows: Family<OfTopic, Counter>,
+    archive_bytes: Family<OfTopic, Counter>,
+    archive_offset: Family<TopicPartition, Gauge>,
+    drift_score: Float,
+    drift_status: Family<Status, Gauge>,
+    drift_measure: Family<Measure, Float>,
+    drift_reports: Counter,
+    decisions: Family<Verdict, Counter>,
+    training_progress: Float,
+    training_duration: Float,
+    trainings: Family<Outcome, Counter>,
+}
+
+/// Counters of one input partition, taken once and kept by the role's loop.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordCounters {
+    pub(crate) consumed: Counter,
+    pub(crate) accepted: Counter,
+    pub(crate) duplicate: Counter,
+    pub(crate) late: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) replayed: Counter,
+}
+
+/// How far a group is behind on one partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupLag<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    /// Records between the committed offset and the end.
+    pub(crate) committed: i64,
+    /// Records between what was read and the end.
+    pub(crate) position: i64,
+    /// Age of the oldest record that is not committed, where it is known.
+    pub(crate) committed_seconds: Option<f64>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Telemetry {
+    /// All metrics at zero, no role registered.
+    pub(crate) fn new() -> Self {
+        let mut telemetry = Self {
+            registry: Registry::default(),
+            readiness: Readiness::default(),
+            records: Family::default(),
+            rejected: Family::default(),
+            gaps: Family::default(),
+            produced: Family::default(),
+            skipped: Family::default(),
+            kafka_errors: Family::default(),
+            group_lag: Family::default(),
+            group_lag_seconds: Family::default(),
+            position_lag: Family::default(),
+            buckets: Family::default(),
+            forecasts: Counter::default(),
+            // 1 ms to 33 s: a batch of 512 servers must be far below 3 s.
+            forecast_duration: Histogram::new((0..16).map(|n| 0.001 * f64::from(1 << n))),
+            context_servers: Family::default(),
+            model: Family::default(),
+            reloads: Counter::default(),
+            archive_objects: Family::default(),
+            archive_rows: Family::default(),
+            archive_bytes: Family::default(),
+            archive_offset: Family::default(),
+            drift_score: Float::default(),
+            drift_status: Family::default(),
+            drift_measure: Family::default(),
+            drift_reports: Counter::default(),
+            decisions: Family::default(),
+            training_progress: Float::default(),
+            training_duration: Float::default(),
+            trainings: Family::default(),
+        };
+        telemetry.registry = telemetry.register();
+        telemetry
+    }
+
+    fn register(&self) -> Registry {
+        let mut all = Registry::default();
+        all.register_collector(Box::new(Process));
+        let r = all.sub_registry_with_prefix("forewarn");
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        r.register("build", "The program", Info::new(version));
+        self.register_records(r);
+        self.register_models(r);
+        self.register_drift(r);
+        let r = all.sub_registry_with_prefix("kafka_consumergroup");
+        let help = "Records between the committed offset and the end";
+        r.register("group_lag", help, self.group_lag.clone());
+        let help = "Age of the oldest record that is not committed, seconds";
+        r.register("group_lag_seconds", help, self.group_lag_seconds.clone());
+        all
+    }
+
+    fn register_records(&self, r: &mut Registry) {
+        r.register(
+            "records",
+            "Records read and what became of them",
+            self.records.clone(),
+        );
+        r.register(
+            "rejected_records",
+            "Records that went to the dead letters, by reason",
+            self.rejected.clone(),
+        );
+        r.register(
+            "value_gaps",
+            "Values that became gaps, by metric and reason",
+            self.gaps.clone(),
+        );
+        r.register(
+            "produced_records",
+            "Records delivered",
+            self.produced.clone(),
+        );
+        r.register(
+            "skipped_records",
+            "Records read and not used, by reason",
+            self.skipped.clone(),
+        );
+        r.register(
+            "kafka_errors",
+            "Errors of the Kafka client",
+            self.kafka_errors.clone(),
+        );
+        r.register(
+            "position_lag_records",
+            "Records between what was read and the end",
+            self.position_lag.clone(),
+        );
+        r.register(
+            "buckets_closed",
+            "Five-minute buckets closed",
+            self.buckets.clone(),
+        );
+        let objects = self.archive_objects.clone();
+        r.register("archive_objects", "Archive objects written", objects);
+        r.register(
+            "archive_rows",
+            "Rows in archive objects written",
+            self.archive_rows.clone(),
+        );
+        r.register_with_unit(
+            "archive",
+            "Bytes of archive objects written",
+            Unit::Bytes,
+            self.archive_bytes.clone(),
+        );
+        r.register(
+            "archive_next_offset",
+            "First offset that is not archived yet",
+            self.archive_offset.clone(),
+        );
+    }
+
+    fn register_models(&self, r: &mut Registry) {
+        r.register("forecasts", "Forecasts issued", self.forecasts.clone());
+        r.register_with_unit(
+            "forecast_duration",
+            "Time that one batch of forecasts took",
+            Unit::Seconds,
+            self.forecast_duration.clone(),
+        );
+        r.register(
+            "context_servers",
+            "Servers whose last day is in memory",
+            self.context_servers.clone(),
+        );
+        r.register(
+            "model_info",
+            "The model that is served; always 1",
+            self.model.clone(),
+        );
+        r.register(
+            "model_reloads",
+            "Times that another model was swapped in",
+            self.reloads.clone(),
+        );
+        r.register_with_unit(
+            "training_progress",
+            "How much of the running training is done",
+            Unit::Ratios,
+            self.training_progress.clone(),
+        );
+        r.register_with_unit(
+            "training_duration",
+            "How long the last training took",
+            Unit::Seconds,
+            self.training_duration.clone(),
+        );
+        r.register(
+            "trainings",
+            "Trainings ended, by outcome",
+            self.trainings.clone(),
+        );
+    }
+
+    fn register_drift(&self, r: &mut Registry) {
+        r.register_with_unit(
+            "drift_score",
+            "Score of the last drift report",
+            Unit::Ratios,
+            self.drift_score.clone(),
+        );
+        r.register(
+            "drift_status",
+            "1 for the status of the last drift report",
+            self.drift_status.clone(),
+        );
+        r.register(
+            "drift_measure",
+            "Measures of the last drift report",
+            self.drift_measure.clone(),
+        );
+        r.register(
+            "drift_reports",
+            "Drift reports issued",
+            self.drift_reports.clone(),
+        );
+        r.register(
+            "decisions",
+            "Retraining decisions written, by verdict",
+            self.decisions.clone(),
+        );
+    }
+
+    /// The text that `/metrics` answers.
+    ///
+    /// # Errors
+    /// Where a metric does not encode.
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// The latches of this process.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// The counters of one input partition.
+    pub(crate) fn records(
+        &self,
+        role: &'static str,
+        topic: &str,
+        partition: i32,
+    ) -> RecordCounters {
+        let of = |outcome| {
+            self.records.get_or_create_owned(&Records {
+                role,
+                topic: topic.to_owned(),
+                partition,
+                outcome,
+            })
+        };
+        RecordCounters {
+            consumed: of("consumed"),
+            accepted: of("accepted"),
+            duplicate: of("duplicate"),
+            late: of("late"),
+            rejected: of("rejected"),
+            replayed: of("replayed"),
+        }
+    }
+
+    /// A record went to the dead letters. `reason` must be one of a closed set.
+    pub(crate) fn rejected(&self, role: &'static str, topic: &str, reason: &str) {
+        let labels = Rejected {
+            role,
+            topic: topic.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.rejected.get_or_create(&labels).inc();
+    }
+
+    /// Values of `metric` became gaps.
+    pub(crate) fn value_gaps(&self, metric: &str, reason: &'static str, count: u64) {
+        let labels = Gap {
+            metric: metric.to_owned(),
+            reason,
+        };
+        self.gaps.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Records were delivered.
+    pub(crate) fn produced(&self, role: &'static str, topic: &str, count: u64) {
+        let labels = RoleTopic {
+            role,
+            topic: topic.to_owned(),
+        };
+        self.produced.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Records were read and not used: another contract's, for example.
+    pub(crate) fn skipped(&self, role: &'static str, reason: &str, count: u64) {
+        let labels = RoleReason {
+            role,
+            reason: reason.to_owned(),
+        };
+        self.skipped.get_or_create(&labels).inc_by(count);
+    }
+
+    /// The Kafka client reported an error.
+    pub(crate) fn kafka_error(&self, role: &'static str) {
+        self.kafka_errors.get_or_create(&OfRole { role }).inc();
+    }
+
+    /// How far a group is behind.
+    pub(crate) fn set_lag(&self, lag: GroupLag<'_>) {
+        let labels = group_partition(lag.group, lag.topic, lag.partition);
+        self.group_lag.get_or_create(&labels).set(lag.committed);
+        self.position_lag.get_or_create(&labels).set(lag.position);
+        if let Some(seconds) = lag.committed_seconds {
+            self.group_lag_seconds.get_or_create(&labels).set(seconds);
+        }
+    }
+
+    /// A partition is somebody else's now: its lag is theirs to say.
+    pub(crate) fn forget_lag(&self, group: &str, topic: &str, partition: i32) {
+        let labels = group_partition(group, topic, partition);
+        self.group_lag.remove(&labels);
+        self.group_lag_seconds.remove(&labels);
+        self.position_lag.remove(&labels);
+    }
+
+    /// Buckets of a partition closed.
+    pub(crate) fn buckets_closed(&self, partition: i32, count: u64) {
+        let labels = OfPartition { partition };
+        self.buckets.get_or_create(&labels).inc_by(count);
+    }
+
+    /// A batch of forecasts was issued.
+    pub(crate) fn forecasts(&self, count: u64, took: Duration) {
+        self.forecasts.inc_by(count);
+        self.forecast_duration.observe(took.as_secs_f64());
+    }
+
+    /// Servers whose context a role holds.
+    pub(crate) fn set_context_servers(&self, role: &'static str, servers: i64) {
+        let labels = OfRole { role };
+        self.context_servers.get_or_create(&labels).set(servers);
+    }
+
+    /// The model that is served from now on; the one before is no longer named.
+    pub(crate) fn set_model(&self, version: &str, contract: &str) {
+        self.model.clear();
+        let labels = Model {
+            version: version.to_owned(),
+            contract: contract.to_owned(),
+        };
+        self.model.get_or_create(&labels).set(1);
+    }
+
+    /// Another model was swapped in while running.
+    pub(crate) fn reloaded(&self) {
+        self.reloads.inc();
+    }
+
+    /// An archive object was written; `next_offset` is the first that is not archived yet.
+    pub(crate) fn archived(
+        &self,
+        topic: &str,
+        partition: i32,
+        rows: u64,
+        bytes: u64,
+        next_offset: i64,
+    ) {
+        let of_topic = OfTopic {
+            topic: topic.to_owned(),
+        };
+        self.archive_objects.get_or_create(&of_topic).inc();
+        self.archive_rows.get_or_create(&of_topic).inc_by(rows);
+        self.archive_bytes.get_or_create(&of_topic).inc_by(bytes);
+        let labels = TopicPartition {
+            topic: topic.to_owned(),
+            partition,
+        };
+        self.archive_offset.get_or_create(&labels).set(next_offset);
+    }
+
+    /// A drift report was issued.
+    pub(crate) fn drift_report(&self, score: f64, status: &str) {
+        self.drift_reports.inc();
+        self.drift_score.set(score);
+        for known in DRIFT_STATUSES {
+            self.drift_status
+                .get_or_create(&Status { status: known })
+                .set(i64::from(known == status));
+        }
+    }
+
+    /// One measure of the last report, as "1h" and "per".
+    pub(crate) fn set_drift_measure(&self, window: &str, measure: &'static str, value: f64) {
+        let labels = Measure {
+            window: window.to_owned(),
+            measure,
+        };
+        self.drift_measure.get_or_create(&labels).set(value);
+    }
+
+    /// A decision was written: "train", "wait" or "no".
+    pub(crate) fn decision(&self, verdict: &'static str) {
+        self.decisions.get_or_create(&Verdict { verdict }).inc();
+    }
+
+    /// How much of the running training is done, 0 to 1.
+    pub(crate) fn set_training_progress(&self, share: f64) {
+        self.training_progress.set(share);
+    }
+
+    /// A training ended: "completed", "failed", "rejected" or "cancelled".
+    pub(crate) fn training_ended(&self, outcome: &'static str, took: Duration) {
+        self.trainings.get_or_create(&Outcome { outcome }).inc();
+        self.training_duration.set(took.as_secs_f64());
+    }
+}
+
+fn group_partition(group: &str, topic: &str, partition: i32) -> GroupPartition {
+    GroupPartition {
+        group: group.to_owned(),
+        topic: topic.to_owned(),
+        partition,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_line(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
+    }
+
+    #[test]
+    fn names_are_those_that_dashboards_query() {
+        let telemetry = Telemetry::new();
+        let counters = telemetry.records("rollup", "forewarn.metrics", 3);
+        counters.consumed.inc_by(5);
+        counters.accepted.inc_by(4);
+        telemetry.rejected("rollup", "forewarn.metrics", "malformed");
+        telemetry.value_gaps("cpu_user_pct", "not_finite", 2);
+        telemetry.produced("rollup", "forewarn.rollups", 7);
+        telemetry.archived("forewarn.rollups", 1, 10, 2_000, 42);
+        telemetry.set_model("v2", "abc");
+        telemetry.set_model("v3", "abc");
+        telemetry.reloaded();
+        telemetry.drift_report(0.11, "urgent");
+        telemetry.decision("train");
+        telemetry.forecasts(90, Duration::from_millis(3));
+        telemetry.set_lag(GroupLag {
+            group: "forewarn.rollup",
+            topic: "forewarn.metrics",
+            partition: 3,
+            committed: 9,
+            position: 4,
+            committed_seconds: Some(1.5),
+        });
+        let text = telemetry.encode().unwrap();
+        for line in [
+            r#"forewarn_records_total{role="rollup",topic="forewarn.metrics",partition="3",outcome="accepted"} 4"#,
+            r#"forewarn_rejected_records_total{role="rollup",topic="forewarn.metrics",reason="malformed"} 1"#,
+            r#"forewarn_value_gaps_total{metric="cpu_user_pct",reason="not_finite"} 2"#,
+            r#"forewarn_produced_records_total{role="rollup",topic="forewarn.rollups"} 7"#,
+            r#"forewarn_archive_bytes_total{topic="forewarn.rollups"} 2000"#,
+            r#"forewarn_archive_next_offset{topic="forewarn.rollups",partition="1"} 42"#,
+            r#"forewarn_model_info{version="v3",contract="abc"} 1"#,
+            "forewarn_model_reloads_total 1",
+            "forewarn_forecasts_total 90",
+            "forewarn_forecast_duration_seconds_count 1",
+            r#"forewarn_drift_status{status="urgent"} 1"#,
+            r#"forewarn_drift_status{status="healthy"} 0"#,
+            r#"forewarn_decisions_total{verdict="train"} 1"#,
+            r#"kafka_consumergroup_group_lag{group="forewarn.rollup",topic="forewarn.metrics",partition="3"} 9"#,
+            r#"kafka_consumergroup_group_lag_seconds{group="forewarn.rollup",topic="forewarn.metrics",partition="3"} 1.5"#,
+        ] {
+            check_line(&text, line);
+        }
+        assert!(!text.contains("v2"), "the model before is no longer named");
+        if cfg!(target_os = "linux") {
+            assert!(text.contains("process_resident_memory_bytes "), "{text}");
+            assert!(text.contains("process_cpu_seconds_total "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_partition_given_away_has_no_lag_here() {
+        let telemetry = Telemetry::new();
+        telemetry.set_lag(GroupLag {
+            group: "g",
+            topic: "t",
+            partition: 0,
+            committed: 1,
+            position: 1,
+            committed_seconds: None,
+        });
+        telemetry.forget_lag("g", "t", 0);
+        let text = telemetry.encode().unwrap();
+        assert!(!text.contains(r#"group="g""#), "{text}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Training: from data to a registered model, the same for the `train` command, the `train` role and the demo.
+//!
+//! * `build`: data → candidate (weights, baseline, facts for the gates); blocking.
+//! * `gates`: may the candidate be served? Pure.
+//! * `loading`: a registered version as it is served.
+//! * `command`: `forewarn train` and `forewarn eval`.
+
+mod baseline;
+mod build;
+mod command;
+mod gates;
+mod loading;
+mod stored;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use contract::record::{ControlPayload, MODEL_PROMOTED, MODEL_PUBLISHED, ModelChange};
+use lake::registry::{NewVersion, Registry};
+
+pub(crate) use self::build::{Candidate, Job, build, rfc3339};
+pub(crate) use self::command::{eval_command, train_command};
+pub(crate) use self::gates::failures;
+pub(crate) use self::loading::{LoadedModel, load_model};
+use crate::roles::Ctx;
+use crate::roles::control::{ControlWriter, new_id};
+
+/// What may be said about a model after so many epochs.
+pub(crate) fn claim(epochs: usize) -> &'static str {
+    match epochs {
+        0..10 => "a working pipeline, no accuracy is claimed",
+        10..20 => "its validation loss is measured, no accuracy is claimed",
+        _ => "its accuracy is what was measured on the validation windows, no more",
+    }
+}
+
+/// Data as the model takes them.
+pub(crate) fn dataset(window: lake::training::TrainingWindow) -> tft::Dataset {
+    let series = window.series.into_iter().map(|series| tft::Series {
+        server: series.server,
+        profile: series.profile,
+        start_ms: series.start_ms,
+        values: series.values,
+        states: Some(series.states),
+    });
+    tft::Dataset {
+        series: series.collect(),
+    }
+}
+
+/// Puts a candidate into the registry; it is not served by that.
+pub(crate) async fn register(
+    registry: &Registry,
+    contract: &str,
+    candidate: &Candidate,
+    now_ms: i64,
+) -> Result<()> {
+    let info = &candidate.info;
+    let summary = BTreeMap::from([
+        ("epochs".to_owned(), info.epochs.into()),
+        ("final_val_loss".to_owned(), info.final_val_loss.into()),
+        ("num_servers".to_owned(), info.num_servers.into()),
+        ("model_parameters".to_owned(), info.model_parameters.into()),
+    ]);
+    let files = candidate
+        .files
+        .iter()
+        .map(|(name, bytes)| (name.clone(), bytes.clone().into()))
+        .collect();
+    let new = NewVersion {
+        version: candidate.version.clone(),
+        created_at_ms: now_ms,
+        contract: contract.to_owned(),
+        summary,
+        files,
+    };
+    registry.publish(new).await.context("register the model")?;
+    Ok(())
+}
+
+/// A change of a model as it travels on `control`.
+pub(crate) fn model_change(
+    ctx: &Ctx,
+    candidate: &Candidate,
+    job_id: &str,
+    previous: Option<String>,
+    reason: &str,
+) -> Result<ControlPayload> {
+    Ok(ControlPayload::Model(ModelChange {
+        version: candidate.version.clone(),
+        path: Registry::relative_path(&candidate.version)?,
+        contract: ctx.contract.fingerprint().to_owned(),
+        job_id: job_id.to_owned(),
+        val_loss: Some(candidate.info.final_val_loss),
+        previous,
+        reason: reason.to_owned(),
+    }))
+}
+
+/// Registers, promotes and announces a model where nothing is served yet.
+pub(crate) async fn publish_first(ctx: &Ctx, candidate: &Candidate, now_ms: i64) -> Result<()> {
+    const REASON: &str = "the first model: nothing was served";
+    let registry = Registry::new(lake::store::open(&ctx.config.registry.url)?);
+    register(&registry, ctx.contract.fingerprint(), candidate, now_ms).await?;
+    registry
+        .promote(&candidate.version, 0, now_ms, REASON)
+        .await?;
+    let writer = ControlWriter::new(ctx, "demo")?;
+    for event_type in [MODEL_PUBLISHED, MODEL_PROMOTED] {
+        let payload = model_change(ctx, candidate, "", None, REASON)?;
+        writer
+            .publish(event_type, new_id(), now_ms, payload)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The drift baseline of a new model: what the training window looked like, and what each measure
+//! is on hours that neither the weights nor the baseline have seen.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use contract::Contract;
+use contract::record::Prediction;
+use drift::{Baseline, BaselineBuilder, Calibration, HeldOutRow};
+
+use crate::roles::forecast::prediction;
+
+/// Steps between two forecasts of a server in the held-out replay: one an hour is enough for
+/// medians, twelve times as many would take twelve times as long.
+const STRIDE: usize = 12;
+/// Contexts in one call of the model.
+const BATCH: usize = 256;
+
+/// Builds the baseline from rows before `held_out_ms` and calibrates it on those from then on.
+pub(super) fn build(
+    contract: &Arc<Contract>,
+    model: &tft::Model,
+    version: &str,
+    data: &tft::Dataset,
+    held_out_ms: i64,
+) -> Result<(Baseline, Calibration)> {
+    let grid = Grid {
+        step_ms: contract.step_ms(),
+        metrics: contract.num_metrics(),
+    };
+    let mut builder = BaselineBuilder::new(contract);
+    for series in &data.series {
+        for (bucket, values) in grid.rows(series) {
+            if bucket < held_out_ms && values.iter().any(|v| v.is_finite()) {
+                builder.add(series.profile, values);
+            }
+        }
+    }
+    let mut baseline = builder.finish(version);
+    let mut rows = Vec::new();
+    for series in &data.series {
+        rows.extend(
+            grid.rows(series)
+                .filter(|(bucket, values)| {
+                    *bucket >= held_out_ms && values.iter().any(|v| v.is_finite())
+                })
+                .map(|(bucket, values)| HeldOutRow {
+                    server: &series.server,
+                    profile: series.profile,
+                    bucket,
+                    values,
+                }),
+        );
+    }
+    rows.sort_by_key(|row| row.bucket);
+    let forecasts = held_out_forecasts(contract, model, version, data, held_out_ms)?;
+    let calibration = drift::calibrate(contract, &mut baseline, version, rows, forecasts)
+        .context("calibrate the drift baseline")?;
+    Ok((baseline, calibration))
+}
+
+/// The dense grid of a series.
+struct Grid {
+    step_ms: i64,
+    metrics: usize,
+}
+
+impl Grid {
+    fn rows<'a>(&self, series: &'a tft::Series) -> impl Iterator<Item = (i64, &'a [f32])> {
+        let (start_ms, step_ms) = (series.start_ms, self.step_ms);
+        let rows = series.values.chunks_exact(self.metrics.max(1));
+        (0_i64..)
+            .zip(rows)
+            .map(move |(step, values)| (start_ms + step * step_ms, values))
+    }
+}
+
+/// One forecast an hour and server over the held-out part, by time of issue.
+fn held_out_forecasts(
+    contract: &Contract,
+    model: &tft::Model,
+    version: &str,
+    data: &tft::Dataset,
+    held_out_ms: i64,
+) -> Result<Vec<Prediction>> {
+    let contexts = contexts(contract, data, held_out_ms);
+    let mut forecasts = Vec::with_capacity(contexts.len());
+    for batch in contexts.chunks(BATCH) {
+        let made = model
+            .predict(batch)
+            .context("forecast the held-out hours")?;
+        forecasts.extend(batch.iter().zip(&made).map(|(context, forecast)| {
+            prediction(contract, version, context, contract.context_steps, forecast)
+        }));
+    }
+    forecasts.sort_by_key(|forecast| forecast.issued_at);
+    Ok(forecasts)
+}
+
+fn contexts(contract: &Contract, data: &tft::Dataset, held_out_ms: i64) -> Vec<tft::Context> {
+    let (step_ms, metrics) = (contract.step_ms(), contract.num_metrics().max(1));
+    let mut contexts = Vec::new();
+    for series in &data.series {
+        let steps = series.values.len() / metrics;
+        let first = usize::try_from((held_out_ms - series.start_ms) / step_ms)
+            .unwrap_or(0)
+            .max(1);
+        for end in (first..steps).step_by(STRIDE) {
+            let start = end.saturating_sub(contract.context_steps);
+            let Some(values) = series.values.get(start * metrics..end * metrics) else {
+                continue;
+            };
+            let states = series.states.as_ref().and_then(|s| s.get(start..end));
+            contexts.push(tft::Context {
+                server: series.server.clone(),
+                profile: series.profile,
+                end_ms: series.start_ms + i64::try_from(end).unwrap_or(i64::MAX) * step_ms,
+                values: values.to_vec(),
+                states: states.map(<[u8]>::to_vec),
+            });
+        }
+    }
+    contexts
+}

@@ -1,0 +1,190 @@
+//! From a fleet's past to a candidate: weights, baseline and everything that is stored with them.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use contract::Contract;
+use contract::record::Position;
+use serde_json::{Value, json};
+
+use super::gates::Facts;
+use super::{baseline, stored};
+
+/// What a training is told.
+pub(crate) struct Job {
+    pub(crate) contract: Arc<Contract>,
+    pub(crate) data: tft::Dataset,
+    pub(crate) config: tft::TrainConfig,
+    /// When it is, for the version and `trained_at`.
+    pub(crate) now_ms: i64,
+    /// `manual`, `drift`, `first model`, …
+    pub(crate) trigger: String,
+    /// Positions of `rollups` that the data reach.
+    pub(crate) positions: Vec<Position>,
+    /// The model served now: measured on the same windows.
+    pub(crate) production: Option<tft::Model>,
+}
+
+/// A trained model that is not registered yet.
+pub(crate) struct Candidate {
+    pub(crate) version: String,
+    pub(crate) info: tft::TrainingInfo,
+    pub(crate) facts: Facts,
+    /// File name → bytes, as they go into the registry.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Trains, builds the baseline, measures the gates' facts. Blocking: minutes.
+pub(crate) fn build(
+    job: Job,
+    progress: &mut dyn FnMut(&tft::Progress) -> ControlFlow<()>,
+) -> Result<Candidate> {
+    let contract = &job.contract;
+    let size = tft::TftConfig::default();
+    let trained = tft::train(contract, &job.data, &size, &job.config, None, progress)?;
+    let weights = trained.model.save().context("write the model")?;
+    let version = lake::registry::version_name(job.now_ms, &weights);
+    let held_out_ms = trained.info.validation.from_ms;
+    let (baseline, calibration) =
+        baseline::build(contract, &trained.model, &version, &job.data, held_out_ms)?;
+    let facts = facts(&job, &trained, &weights)?;
+    let mut files = BTreeMap::new();
+    let mut info = serde_json::to_value(&trained.info).context("write training_info.json")?;
+    if let Value::Object(fields) = &mut info {
+        fields.insert("version".to_owned(), json!(version));
+        fields.insert("trained_at".to_owned(), json!(rfc3339(job.now_ms)));
+        fields.insert("trigger".to_owned(), json!(job.trigger));
+        fields.insert("git_commit".to_owned(), json!(env!("FOREWARN_GIT_COMMIT")));
+        fields.insert("archive_positions".to_owned(), json!(job.positions));
+        fields.insert(
+            "baseline_hours".to_owned(),
+            json!({
+                "hour": calibration.hours_of_hour,
+                "day": calibration.hours_of_day,
+            }),
+        );
+    }
+    let pretty = |value: &Value| serde_json::to_vec_pretty(value).context("write JSON");
+    files.insert(stored::INFO.to_owned(), pretty(&info)?);
+    files.insert(
+        stored::CONFIG.to_owned(),
+        pretty(&json!({
+            "contract": contract.fingerprint(),
+            "size": size,
+            "training": job.config,
+        }))?,
+    );
+    files.insert(
+        stored::SERVERS.to_owned(),
+        pretty(&server_mapping(&job.data))?,
+    );
+    files.insert(stored::SELFTEST.to_owned(), trained.model.selftest()?);
+    files.insert(
+        stored::BASELINE.to_owned(),
+        stored::baseline_to_parquet(&baseline, contract)?,
+    );
+    files.insert(stored::WEIGHTS.to_owned(), weights);
+    Ok(Candidate {
+        version,
+        info: trained.info,
+        facts,
+        files,
+    })
+}
+
+/// A time as people write it.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// Names seen ↔ hashed ids; servers that share an id are listed.
+fn server_mapping(data: &tft::Dataset) -> Value {
+    let mut by_id: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for series in &data.series {
+        by_id
+            .entry(contract::server_id(&series.server))
+            .or_default()
+            .push(&series.server);
+    }
+    let collisions: Vec<_> = by_id.values().filter(|names| names.len() > 1).collect();
+    let servers: BTreeMap<&str, u32> = by_id
+        .iter()
+        .flat_map(|(id, names)| names.iter().map(move |name| (*name, *id)))
+        .collect();
+    json!({ "servers": servers, "collisions": collisions })
+}
+
+fn facts(job: &Job, trained: &tft::Trained, weights: &[u8]) -> Result<Facts> {
+    let contract = &job.contract;
+    let again = tft::Model::load(weights, contract);
+    let selftest = trained.model.selftest()?;
+    let loads = again.is_ok_and(|model| model.check_selftest(&selftest).is_ok());
+    let contexts = probes(job);
+    let forecasts = trained
+        .model
+        .predict(&contexts)
+        .context("forecast for the gates")?;
+    let values = || {
+        forecasts
+            .iter()
+            .flat_map(|f| [&f.p10, &f.p50, &f.p90])
+            .flatten()
+    };
+    let in_range = forecasts.iter().all(|forecast| {
+        [&forecast.p10, &forecast.p50, &forecast.p90]
+            .into_iter()
+            .all(|values| {
+                values
+                    .iter()
+                    .zip(contract.metrics.iter().cycle())
+                    .all(|(value, metric)| {
+                        metric.min.is_none_or(|min| *value >= min)
+                            && metric.max.is_none_or(|max| *value <= max)
+                    })
+            })
+    });
+    let production_val_loss = match &job.production {
+        Some(model) => Some(tft::val_loss(model, &job.data, &trained.info.validation)?),
+        None => None,
+    };
+    Ok(Facts {
+        loads,
+        finite: values().all(|v| v.is_finite()),
+        in_range,
+        val_loss: trained.info.final_val_loss,
+        production_val_loss,
+    })
+}
+
+/// The last context of every server.
+fn probes(job: &Job) -> Vec<tft::Context> {
+    let metrics = job.contract.num_metrics().max(1);
+    job.data
+        .series
+        .iter()
+        .map(|series| {
+            let steps = series.values.len() / metrics;
+            let start = steps.saturating_sub(job.contract.context_steps);
+            tft::Context {
+                server: series.server.clone(),
+                profile: series.profile,
+                end_ms: series.start_ms
+                    + i64::try_from(steps).unwrap_or(i64::MAX) * job.contract.step_ms(),
+                values: series
+                    .values
+                    .get(start * metrics..)
+                    .unwrap_or_default()
+                    .to_vec(),
+                states: series
+                    .states
+                    .as_ref()
+                    .and_then(|s| s.get(start..))
+                    .map(<[u8]>::to_vec),
+            }
+        })
+        .collect()
+}

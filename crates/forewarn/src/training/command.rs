@@ -1,0 +1,287 @@
+//! `forewarn train` and `forewarn eval`: the model on parquet files, without a broker.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use contract::Contract;
+use fleet::replay::Servers;
+use indicatif::{ProgressBar, ProgressStyle};
+use lake::registry::{Loaded, Registry};
+use lake::training::{Selection, TrainingWindow};
+use serde_json::json;
+
+use super::{Job, build, claim, dataset, failures, loading, register};
+use crate::cli::{EvalArgs, TimeRange, TrainArgs};
+use crate::clock::Clock;
+use crate::commands::{App, output};
+use crate::refusal::Refusal;
+use crate::shutdown::Shutdown;
+
+mod table;
+
+/// Trains a model, registers it and, where nothing is served yet, promotes it.
+///
+/// # Errors
+/// Refused for data that cannot be read; failed where there is too little of it, or the training failed.
+pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
+    let preset = args.preset.as_ref().unwrap_or(&app.settings.train.preset);
+    let preset = tft::Preset::named(preset).ok_or_else(|| {
+        Refusal::new(format!(
+            "--preset {preset}: expected quick, validate or production"
+        ))
+    })?;
+    let mut config = preset.config();
+    config.seed = args.seed;
+    config.days = args.days.or(app.settings.train.days).unwrap_or(config.days);
+    config.max_seconds = args
+        .max_seconds
+        .or(app.settings.train.max_seconds)
+        .or(config.max_seconds);
+    if let Some(epochs) = args.epochs {
+        config.epochs = epochs as usize;
+    }
+    let url = &app.settings.registry.url;
+    let root = lake::store::open(url).map_err(|e| Refusal::new(format!("registry.url: {e}")))?;
+    let registry = Registry::new(root);
+    let production = registry
+        .production()
+        .await
+        .with_context(|| format!("read the registry in {url}"))?;
+    let data = read(
+        &args.data,
+        &app.settings.contract,
+        args.range,
+        args.servers.as_ref(),
+    )?;
+    let shutdown = Shutdown::on_signals().context("listen for signals")?;
+    let now_ms = Clock::wall().now_ms();
+    let job = Job {
+        contract: Arc::clone(&app.settings.contract),
+        data,
+        config,
+        now_ms,
+        trigger: "manual".to_owned(),
+        positions: Vec::new(),
+        production: None,
+    };
+    let bar = progress_bar(app.json);
+    let (watched, stop) = (bar.clone(), shutdown.clone());
+    let candidate = tokio::task::spawn_blocking(move || {
+        build(job, &mut |progress| {
+            watched.set_position((progress.share * 1_000.0) as u64);
+            watched.set_message(format!(
+                "epoch {}/{}, loss {:.3}",
+                progress.epoch, progress.epochs, progress.train_loss
+            ));
+            if stop.requested() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    })
+    .await
+    .context("train")??;
+    bar.finish_and_clear();
+    let wrong = failures(&candidate.facts);
+    if !wrong.is_empty() {
+        anyhow::bail!("the model is not registered: {}", wrong.join("; "));
+    }
+    register(
+        &registry,
+        app.settings.contract.fingerprint(),
+        &candidate,
+        now_ms,
+    )
+    .await?;
+    let promoted = production.is_none();
+    if promoted {
+        registry
+            .promote(
+                &candidate.version,
+                0,
+                now_ms,
+                "the first model: nothing was served",
+            )
+            .await?;
+    }
+    let path = registry.url_of(&candidate.version)?;
+    let info = &candidate.info;
+    if app.json {
+        return output::json(&json!({
+            "version": candidate.version,
+            "path": path,
+            "promoted": promoted,
+            "epochs": info.epochs,
+            "final_train_loss": info.final_train_loss,
+            "final_val_loss": info.final_val_loss,
+            "num_servers": info.num_servers,
+            "data_hours": info.data_hours,
+            "validation_samples": info.validation_samples,
+            "samples_per_second": info.samples_per_second,
+            "parameters": info.model_parameters,
+            "seconds": info.seconds,
+            "claim": claim(info.epochs),
+        }));
+    }
+    output::line(&format!(
+        "model {} in {path}{}: {} epochs in {:.0} s, validation loss {:.3} of what the last day's quantiles give; {}",
+        candidate.version,
+        if promoted {
+            ", promoted (nothing was served)"
+        } else {
+            ""
+        },
+        info.epochs,
+        info.seconds,
+        info.final_val_loss,
+        claim(info.epochs),
+    ))
+}
+
+/// Measures a model on data beside the naive forecasts.
+///
+/// # Errors
+/// Refused for a model or data that cannot be read; failed where no window can be judged.
+pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
+    let contract = Arc::clone(&app.settings.contract);
+    let loaded = find_model(&args.model, &app.settings.registry.url).await?;
+    let model = loading::checked(&loaded, &contract)?;
+    // The context may reach back before `from`, so only the end bounds what is read.
+    let reach = TimeRange {
+        from: None,
+        to: args.range.to,
+    };
+    let data = read(&args.data, &contract, reach, args.servers.as_ref())?;
+    let mut out = match &args.out {
+        Some(path) => Some(table::ForecastTable::create(path, &contract)?),
+        None => None,
+    };
+    let range = tft::eval::Range {
+        from_ms: args.range.from,
+        to_ms: args.range.to,
+        stride: args.stride as usize,
+    };
+    let (out, report) = tokio::task::spawn_blocking(move || {
+        let mut failed = None;
+        let report = tft::eval::evaluate(&model.model, &data, &range, &mut |judged| {
+            if let (Some(out), None) = (&mut out, &failed) {
+                failed = out
+                    .add(judged.server, judged.issued_at_ms, judged.forecast)
+                    .err();
+            }
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok((out, report)),
+        }
+    })
+    .await
+    .context("evaluate the model")??;
+    if let Some(out) = out {
+        out.finish()?;
+    }
+    if app.json {
+        return output::json(&report);
+    }
+    print(&report)
+}
+
+fn print(report: &tft::eval::Report) -> Result<()> {
+    let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3}"));
+    let header = [
+        "METRIC",
+        "WQL",
+        "/BEST NAIVE",
+        "MAE",
+        "MASE",
+        "COVERAGE",
+        "LAST",
+        "YESTERDAY",
+        "24H QUANTILES",
+    ];
+    let rows: Vec<Vec<String>> = report
+        .metrics
+        .iter()
+        .map(|(name, metric)| {
+            let naive = &metric.naive;
+            let figures = [
+                metric.wql,
+                metric.ratio_best(),
+                metric.mae,
+                metric.mase,
+                metric.coverage,
+                naive.last,
+                naive.yesterday,
+                naive.quantiles24h,
+            ];
+            std::iter::once(name.clone())
+                .chain(figures.map(figure))
+                .collect()
+        })
+        .collect();
+    output::table(&header, &rows)?;
+    output::line(&format!(
+        "{} forecasts; mean over metrics: wQL / best naive {}, per server {}, coverage of P10–P90 {} (nominal 0.8)",
+        report.windows,
+        figure(report.pooled.wql_ratio_best),
+        figure(report.pooled.per_server),
+        figure(report.pooled.coverage),
+    ))
+}
+
+/// A version of the registry, or a path to one.
+async fn find_model(name: &str, registry_url: &str) -> Result<Loaded> {
+    if Path::new(name).exists() || name.contains("://") || name.contains('/') {
+        return Ok(lake::registry::load_path(name)
+            .await
+            .map_err(|e| Refusal::new(format!("--model {name}: {e}")))?);
+    }
+    let root =
+        lake::store::open(registry_url).map_err(|e| Refusal::new(format!("registry.url: {e}")))?;
+    let loaded = Registry::new(root).load(name).await;
+    Ok(loaded.map_err(|e| {
+        Refusal::new(format!(
+            "--model {name}: {e} (registry.url is {registry_url})"
+        ))
+    })?)
+}
+
+fn read(
+    path: &Path,
+    contract: &Contract,
+    range: TimeRange,
+    servers: Option<&Servers>,
+) -> Result<tft::Dataset> {
+    let wanted = |server: &str| servers.is_none_or(|servers| servers.contains(server));
+    let selection = Selection {
+        from_ms: range.from,
+        to_ms: range.to,
+        last_days: None,
+        servers: &wanted,
+    };
+    let window = TrainingWindow::from_files(path, contract, &selection)
+        .map_err(|e| Refusal::new(format!("--data {}: {e}", path.display())))?;
+    if !window.ignored_columns.is_empty() {
+        tracing::warn!(
+            columns = window.ignored_columns.join(", "),
+            "columns that the contract does not name are ignored"
+        );
+    }
+    Ok(dataset(window))
+}
+
+fn progress_bar(json: bool) -> ProgressBar {
+    if json || !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(1_000);
+    if let Ok(style) =
+        ProgressStyle::with_template("training [{bar:40}] {percent}% {msg} {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,50 @@
+//! A registered version as it is served: weights, baseline, and proof that they are whole.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use contract::Contract;
+use drift::Baseline;
+use lake::registry::{Loaded, Registry};
+
+use super::stored;
+
+/// A model that may be served.
+pub(crate) struct LoadedModel {
+    pub(crate) version: String,
+    /// Fingerprint of the contract.
+    pub(crate) contract: String,
+    pub(crate) model: tft::Model,
+    pub(crate) baseline: Arc<Baseline>,
+}
+
+/// Loads a version and holds it against its checksums, its contract and its self-test.
+pub(crate) async fn load_model(
+    registry: &Registry,
+    version: &str,
+    contract: &Arc<Contract>,
+) -> Result<LoadedModel> {
+    let loaded = registry.load(version).await?;
+    let contract = Arc::clone(contract);
+    tokio::task::spawn_blocking(move || checked(&loaded, &contract))
+        .await
+        .context("load the model")?
+}
+
+/// A version's files as a model that may be served. Blocking.
+pub(crate) fn checked(loaded: &Loaded, contract: &Contract) -> Result<LoadedModel> {
+    let version = &loaded.manifest.version;
+    let model = tft::Model::load(loaded.file(stored::WEIGHTS)?, contract)
+        .with_context(|| format!("load model {version}"))?;
+    model
+        .check_selftest(loaded.file(stored::SELFTEST)?)
+        .with_context(|| format!("self-test of model {version}"))?;
+    let baseline = stored::baseline_from_parquet(loaded.file(stored::BASELINE)?, contract)
+        .with_context(|| format!("load the baseline of model {version}"))?;
+    Ok(LoadedModel {
+        version: version.clone(),
+        contract: loaded.manifest.contract.clone(),
+        model,
+        baseline: Arc::new(baseline),
+    })
+}
