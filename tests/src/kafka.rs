@@ -1,0 +1,140 @@
+//! Plain reading and writing of topics, independent of the program's own client code.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// A record as it lies in the topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raw {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Timestamp in ms.
+    pub timestamp_ms: i64,
+    /// Key.
+    pub key: Option<Vec<u8>>,
+    /// Value; `None` is null.
+    pub value: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A consumer without a group.
+///
+/// # Panics
+/// When the client cannot be made.
+pub fn consumer(brokers: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test-reader")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .create()
+        .expect("make a consumer")
+}
+
+/// Low and high watermarks of each partition.
+///
+/// # Panics
+/// When the broker does not answer.
+pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i64, i64)> {
+    let consumer = consumer(brokers);
+    let within = Duration::from_secs(20);
+    let metadata = consumer
+        .fetch_metadata(Some(topic), within)
+        .expect("fetch metadata");
+    let partitions = metadata.topics()[0].partitions().len();
+    (0..partitions)
+        .map(|p| {
+            consumer
+                .fetch_watermarks(topic, p as i32, within)
+                .expect("fetch watermarks")
+        })
+        .collect()
+}
+
+/// Everything in a topic, by partition and offset.
+///
+/// # Panics
+/// When it cannot be read within two minutes.
+pub fn read_all(brokers: &str, topic: &str) -> Vec<Raw> {
+    let ends = watermarks(brokers, topic);
+    let consumer = consumer(brokers);
+    let mut list = TopicPartitionList::new();
+    for partition in 0..ends.len() {
+        list.add_partition_offset(topic, partition as i32, Offset::Beginning)
+            .expect("list");
+    }
+    consumer.assign(&list).expect("assign");
+    let wanted: i64 = ends.iter().map(|(low, high)| high - low).sum();
+    let mut records = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+    let until = Instant::now() + Duration::from_secs(120);
+    while (records.len() as i64) < wanted {
+        assert!(
+            Instant::now() < until,
+            "read {} of {wanted} records of {topic}",
+            records.len()
+        );
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
+        let message = message.expect("read");
+        records.push(Raw {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().map_or_else(Vec::new, |headers| {
+                let plain =
+                    |h: Header<'_, &[u8]>| (h.key.to_owned(), h.value.unwrap_or_default().to_vec());
+                headers.iter().map(plain).collect()
+            }),
+        });
+    }
+    records.sort_by_key(|r| (r.partition, r.offset));
+    records
+}
+
+/// Partition, key and value of a record to send.
+pub type Outgoing<'a> = (i32, Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// Sends records and waits until all are there.
+///
+/// # Panics
+/// When that fails.
+pub fn send(brokers: &str, topic: &str, records: &[Outgoing<'_>]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("message.max.bytes", "2000000")
+        .set("linger.ms", "5")
+        .create()
+        .expect("make a producer");
+    for (partition, key, value) in records {
+        loop {
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic)
+                .partition(*partition)
+                .headers(OwnedHeaders::new().insert(Header {
+                    key: "origin",
+                    value: Some("test"),
+                }));
+            if let Some(key) = key {
+                record = record.key(key);
+            }
+            if let Some(value) = value {
+                record = record.payload(value);
+            }
+            if producer.send(record).is_ok() {
+                break;
+            }
+            producer.poll(Duration::from_millis(20));
+        }
+    }
+    producer.flush(Duration::from_secs(60)).expect("deliver");
+}

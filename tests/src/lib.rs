@@ -1,0 +1,373 @@
+//! The harness: runs the real program against a real Kafka, as a user would.
+//!
+//! `scripts/test` starts Kafka and sets `FOREWARN_TEST_BROKERS`. Without it the tests that need a
+//! broker say so and pass, unless `FOREWARN_TEST_REQUIRED` or `CI` is set: then they fail.
+
+pub mod kafka;
+pub mod oracle;
+pub mod topics;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Addresses of the test broker; `None` (with a printed reason) where there is none and none is required.
+///
+/// # Panics
+/// When a broker is required and there is none.
+pub fn brokers() -> Option<String> {
+    if let Ok(brokers) = std::env::var("FOREWARN_TEST_BROKERS") {
+        return Some(brokers);
+    }
+    let required = ["FOREWARN_TEST_REQUIRED", "CI"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok());
+    assert!(
+        !required,
+        "FOREWARN_TEST_BROKERS is not set: run the tests with scripts/test"
+    );
+    println!("skipped: no broker (FOREWARN_TEST_BROKERS is not set, scripts/test sets it)");
+    None
+}
+
+/// The real VM trace, where it lies beside the checkout; `None` with a printed reason elsewhere.
+pub fn vm_trace() -> Option<PathBuf> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/bitbrains-rnd-dev.parquet");
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not there", path.display());
+    None
+}
+
+/// The program under test: built by the same `cargo` run, beside the test's own binary.
+///
+/// # Panics
+/// When it was not built.
+pub fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().expect("know the test's own path");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.push("forewarn");
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build -p forewarn",
+        path.display()
+    );
+    path
+}
+
+/// One installation: a topic prefix, a lake and a registry of its own.
+pub struct Site {
+    /// Its directory, removed at the end.
+    pub dir: TempDir,
+    /// Topic prefix, unique in the broker.
+    pub prefix: String,
+    brokers: String,
+    settings: Vec<String>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The JSON values on stdout, one a line.
+    ///
+    /// # Panics
+    /// When a line is no JSON.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+        };
+        self.stdout
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(parse)
+            .collect()
+    }
+
+    /// The last JSON line.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn last_json(&self) -> Value {
+        let last = self
+            .stdout
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty());
+        let last = last.unwrap_or_else(|| panic!("nothing on stdout: {self:?}"));
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {last:?}"))
+    }
+
+    /// Itself, when it ended with code 0.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Asserts a refusal: the code and one line on stderr that holds all the words.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn refused(&self, code: i32, words: &[&str]) {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        assert_eq!(
+            self.stderr.trim_end().lines().count(),
+            1,
+            "one line: {}",
+            self.stderr
+        );
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "{word:?} is not in {:?}",
+                self.stderr
+            );
+        }
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Site {
+    /// A fresh site on the broker, for a contract by name or path.
+    ///
+    /// # Panics
+    /// When no temporary directory can be made.
+    pub fn new(brokers: &str, contract: &str) -> Self {
+        let dir = TempDir::new().expect("make a temporary directory");
+        let name = dir
+            .path()
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned());
+        let prefix = format!("t{}.", name.unwrap_or_default().trim_start_matches('.'));
+        let at = |sub: &str| dir.path().join(sub).display().to_string();
+        let settings = vec![
+            format!("kafka.brokers={brokers}"),
+            format!("topics.prefix={prefix}"),
+            format!("contract={contract}"),
+            format!("lake.url={}", at("lake")),
+            format!("registry.url={}", at("registry")),
+        ];
+        Self {
+            prefix,
+            brokers: brokers.to_owned(),
+            settings,
+            dir,
+        }
+    }
+
+    /// The broker's address.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// A topic's full name.
+    pub fn topic(&self, short: &str) -> String {
+        format!("{}{short}", self.prefix)
+    }
+
+    /// A path below the site's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Replaces or adds a `--set`.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.retain(|s| !s.starts_with(&format!("{key}=")));
+        self.settings.push(format!("{key}={value}"));
+    }
+
+    /// The command with this site's settings.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.args(args);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        command
+    }
+
+    /// Runs the program to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        self.command(args).output().expect("start forewarn").into()
+    }
+
+    /// Starts the program and leaves it running.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let log = self.path(&format!("{}.log", args.join("-").replace('/', "_")));
+        let file = std::fs::File::create(&log).expect("make a log file");
+        let out = file.try_clone().expect("share the log file");
+        let child = self
+            .command(args)
+            .stdout(out)
+            .stderr(file)
+            .spawn()
+            .expect("start forewarn");
+        Running { child, log }
+    }
+
+    /// `topics create`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn create_topics(&self, partitions: u32) {
+        self.run(&["topics", "create", "--partitions", &partitions.to_string()])
+            .ok();
+    }
+
+    /// One role to the end of its topics; its JSON line.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn to_end(&self, role: &str) -> Value {
+        self.run(&["run", "--role", role, "--until-end", "--json"])
+            .ok()
+            .last_json()
+    }
+}
+
+/// A program that was left running; killed when dropped.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Sends SIGKILL and waits.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Sends SIGTERM and waits for the exit code.
+    ///
+    /// # Panics
+    /// When it does not end within 60 s.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("send SIGTERM");
+        self.wait(Duration::from_secs(60))
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it lasts too long.
+    pub fn wait(&mut self, at_most: Duration) -> Option<i32> {
+        let until = Instant::now() + at_most;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "still running: {}", self.output());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+
+    /// What it has written so far, stdout and stderr together.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until its output holds `words`.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    #[track_caller]
+    pub fn wait_for(&mut self, words: &str, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        while !self.output().contains(words) {
+            assert!(
+                Instant::now() < until,
+                "{words:?} did not come: {}",
+                self.output()
+            );
+            assert!(
+                self.is_running() || self.output().contains(words),
+                "ended: {}",
+                self.output()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The wall clock, ms since the epoch.
+///
+/// # Panics
+/// Before 1970.
+#[allow(clippy::disallowed_methods)] // A test is a producer: it has the wall's time.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.expect("after 1970").as_millis()).expect("before year 292 million")
+}
