@@ -30,6 +30,8 @@ struct Member {
     repeats: u64,
     ends: BTreeSet<i32>,
     revocations: u32,
+    /// Partitions went without a chance to commit: the mock sometimes ends a session while a group rebalances.
+    lost: bool,
 }
 
 impl Member {
@@ -44,6 +46,7 @@ impl Member {
             repeats: 0,
             ends: BTreeSet::new(),
             revocations: 0,
+            lost: false,
         }
     }
 
@@ -102,10 +105,16 @@ impl Member {
         self.revocations += 1;
         let numbers: Vec<i32> = revoked.partitions.iter().map(|(_, p)| *p).collect();
         let offsets = self.offsets(numbers.iter().copied());
-        self.consumer
-            .commit(offsets.clone())
-            .await
-            .expect("commit before giving up");
+        let committed = self.consumer.commit(offsets.clone()).await;
+        if revoked.lost {
+            self.lost = true;
+            assert!(
+                matches!(committed, Err(BusError::NotOwner(_))),
+                "{committed:?}"
+            );
+        } else {
+            committed.expect("commit before giving up");
+        }
         revoked.done();
         // The thread takes them off a moment after the answer.
         let mut refused = false;
@@ -211,7 +220,11 @@ async fn rebalance(broker: Broker, strategy: &str) {
     assert_eq!(all, (0..400).collect());
     // `fill` counts from 0 again: 40 values come a second time.
     let overlap = a.seen.intersection(&b.seen).count() as u64;
-    assert_eq!(a.repeats + b.repeats + overlap, 40);
+    let repeats = a.repeats + b.repeats + overlap;
+    assert!(
+        repeats == 40 || (repeats > 40 && (a.lost || b.lost)),
+        "{repeats}"
+    );
     a.consumer.close(Duration::from_secs(10)).await;
 }
 
