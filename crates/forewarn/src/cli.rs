@@ -13,6 +13,8 @@ pub(crate) use args::{
 };
 pub(crate) use values::TailFrom;
 
+use std::ffi::OsString;
+
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
@@ -22,12 +24,39 @@ use crate::refusal::{Refusal, one_line};
 ///
 /// # Errors
 /// What to print, and where: see [`Stop`].
-pub(crate) fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, Stop> {
-    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    Cli::try_parse_from(hoist_set(arguments)).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Text(error.to_string()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Stop::Usage(error.to_string()),
         _ => Stop::Refused(Refusal::new(shorten(&error.to_string()))),
     })
+}
+
+/// Moves each `--set KEY=VALUE` to the front: clap keeps only the deepest level's values of a global
+/// argument, and those before the command must count too.
+fn hoist_set(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.into_iter();
+    let mut front: Vec<OsString> = arguments.next().into_iter().collect();
+    let mut rest = Vec::new();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_str();
+        if text == Some("--") {
+            rest.push(argument);
+            rest.extend(arguments.by_ref());
+        } else if text == Some("--set") {
+            match arguments.next() {
+                Some(value) => front.extend([argument, value]),
+                // clap says what is missing.
+                None => rest.push(argument),
+            }
+        } else if text.is_some_and(|text| text.starts_with("--set=")) {
+            front.push(argument);
+        } else {
+            rest.push(argument);
+        }
+    }
+    front.extend(rest);
+    front
 }
 
 /// Why no command was run.

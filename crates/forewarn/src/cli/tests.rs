@@ -94,13 +94,11 @@ fn profiles_are_one_list() {
 
 #[test]
 fn global_flags_stand_before_and_behind_the_command() {
-    let cli =
-        ok("--set a=1 run --role rollup --set kafka.properties.session.timeout.ms=10000 --json");
+    let cli = ok("--set a=1 run --set=b=2 --role rollup --set kafka.properties.x.ms=3 --json");
     assert!(cli.global.json);
-    assert_eq!(
-        cli.global.set.last().map(String::as_str),
-        Some("kafka.properties.session.timeout.ms=10000")
-    );
+    assert_eq!(cli.global.set, ["a=1", "b=2", "kafka.properties.x.ms=3"]);
+    assert!(ok("--json config check").global.json);
+    refused("config check --set", &["--set"]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Sending raw records to `metrics`: what `replay` and `simulate --to-kafka` share.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bus::{Out, Producer};
 use contract::Topic;
 use contract::codec::{Encoder, MetricRow};
+use tokio::time::Instant;
 
 use super::App;
 use crate::kafka;
@@ -15,6 +17,9 @@ use crate::shutdown::Shutdown;
 /// Records between two looks at what was delivered: a broker that refuses them is noticed after
 /// this many at most, and each look waits for the queue to empty.
 const LOOK_EVERY: u64 = 500_000;
+
+/// A record that is due sooner than this is sent at once: timers are no finer.
+const FINEST_WAIT: Duration = Duration::from_millis(2);
 
 /// Sends records and counts those that arrived.
 pub(crate) struct Publisher {
@@ -99,5 +104,32 @@ impl Publisher {
         let flushed = self.producer.flush().await;
         flushed.with_context(|| format!("deliver to {}", self.topic))?;
         Ok(())
+    }
+}
+
+/// Waits until a record is due; `false` where a stop was asked for.
+pub(super) async fn wait_until_due(due: Instant, shutdown: &Shutdown) -> bool {
+    if due.saturating_duration_since(Instant::now()) > FINEST_WAIT {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = shutdown.wait() => {}
+        }
+    }
+    !shutdown.requested()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_is_not_waited_for_and_a_stop_ends_the_wait() {
+        let shutdown = Shutdown::new();
+        let now = Instant::now();
+        assert!(wait_until_due(now, &shutdown).await);
+        let wait = wait_until_due(now + Duration::from_secs(86_400), &shutdown);
+        let (due, ()) = tokio::join!(wait, async { shutdown.trigger() });
+        assert!(!due);
+        assert!(!wait_until_due(now, &shutdown).await);
     }
 }

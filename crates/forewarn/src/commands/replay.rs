@@ -4,7 +4,6 @@
 //! file in time order passes through block by block, one sorted by server is held as a whole.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use contract::Contract;
@@ -15,7 +14,7 @@ use lake::records::{Block, Kind, RecordFile};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::publish::Publisher;
+use super::publish::{Publisher, wait_until_due};
 use super::{App, output};
 use crate::cli::ReplayArgs;
 use crate::refusal::Refusal;
@@ -23,9 +22,6 @@ use crate::shutdown::Shutdown;
 
 /// Rows that may be out of order at a time: about 2 GiB with the 14 metrics of LINBORG.
 const MAX_HELD_ROWS: usize = 25_000_000;
-/// A record that is due sooner than this is sent at once: timers are no finer.
-const FINEST_WAIT: Duration = Duration::from_millis(2);
-
 /// Publishes the file's records and prints what arrived.
 ///
 /// # Errors
@@ -82,17 +78,6 @@ fn open(path: &Path, contract: &Contract) -> Result<RecordFile, Refusal> {
         tracing::warn!(%columns, "ignored columns that are not in the contract {}", contract.name);
     }
     Ok(file)
-}
-
-/// `false` where a stop was asked for.
-async fn wait_until_due(due: Instant, shutdown: &Shutdown) -> bool {
-    if due.saturating_duration_since(Instant::now()) > FINEST_WAIT {
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            () = shutdown.wait() => {}
-        }
-    }
-    !shutdown.requested()
 }
 
 fn metric_row<'a>(row: &Row<'a>) -> MetricRow<'a> {

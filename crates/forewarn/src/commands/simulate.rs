@@ -10,7 +10,7 @@ use lake::records::{RecordWriter, Row};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::publish::Publisher;
+use super::publish::{Publisher, wait_until_due};
 use super::{App, output};
 use crate::cli::SimulateArgs;
 use crate::clock::Clock;
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &SimulateArgs, app: &App) -> Result<()> {
     };
     let seconds = started.elapsed().as_secs_f64();
     if app.json {
-        return output::json(&json!({"sent": records, "servers": servers, "seconds": seconds}));
+        return output::json(&json!({"records": records, "servers": servers, "seconds": seconds}));
     }
     output::line(&format!(
         "{records} records of {servers} servers in {seconds:.1} s"
@@ -106,10 +106,8 @@ async fn to_kafka(
     let mut values = Vec::new();
     while let Some(step) = simulator.next_step() {
         let due = started + pacer.due(step.timestamp_ms);
-        tokio::select! {
-            () = shutdown.wait() => break,
-            () = tokio::time::sleep_until(due), if due > Instant::now() => {}
-            else => {}
+        if !wait_until_due(due, &shutdown).await {
+            break;
         }
         for record in step.records() {
             values_of(&record, &mut values);
