@@ -114,6 +114,14 @@ fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
             "train.days=-1",
             "train.days = \"-1\" (from --set): must be a number of days above 0",
         ),
+    ] {
+        check_refused(set, expected);
+    }
+}
+
+#[test]
+fn what_only_forewarn_sets_and_secrets_that_are_not_there_are_refused() {
+    for (set, expected) in [
         (
             "drift.policy=any",
             "drift.policy = \"any\" (from --set): write sla",
