@@ -102,7 +102,8 @@ async fn a_broker_that_comes_back_is_used_again() {
 async fn a_batch_with_a_lost_record_fails_and_the_next_one_starts_clean() {
     let broker = Broker::embedded(&[("t", 1)]);
     let topic = broker.topic("t");
-    let mut settings = broker.with("delivery.timeout.ms", "1000");
+    // Also the time that the sends below which must arrive have: a first delivery can take over a second under load.
+    let mut settings = broker.with("delivery.timeout.ms", "8000");
     settings
         .properties
         .insert("reconnect.backoff.max.ms".into(), "100".into());
