@@ -21,8 +21,8 @@ use contract::Contract;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use tft::eval::Range;
-use tft::{Dataset, Preset, Series, TftConfig};
+use tft::eval::{Range, Report, evaluate};
+use tft::{Dataset, Preset, Progress, Series, TftConfig, TrainConfig};
 
 /// Sum and count per bucket and metric.
 type Buckets = BTreeMap<i64, Vec<(f64, u32)>>;
@@ -125,97 +125,113 @@ fn before(data: &Dataset, to_ms: i64, metrics: usize, step: i64) -> Dataset {
     }
 }
 
-fn main() {
-    let mut args = std::env::args().skip(1);
-    let path = args.next().expect("a parquet file");
-    let options: BTreeMap<String, String> = args
-        .map(|a| {
-            a.split_once('=')
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .expect("key=value")
-        })
-        .collect();
-    let text = |key: &str, default: &str| {
-        options
+/// `key=value` arguments.
+struct Options(BTreeMap<String, String>);
+
+impl Options {
+    fn text(&self, key: &str, default: &str) -> String {
+        self.0
             .get(key)
             .cloned()
             .unwrap_or_else(|| default.to_owned())
-    };
-    let number = |key: &str| {
-        options
-            .get(key)
-            .map(|v| v.parse::<f64>().expect("a number"))
-    };
-    let instant = |key: &str| {
-        options.get(key).map(|v| {
-            chrono::DateTime::parse_from_rfc3339(v)
-                .expect("RFC 3339")
-                .timestamp_millis()
-        })
-    };
-    let contract = Contract::shipped(&text("contract", "vm")).expect("a shipped contract");
-    let step = i64::from(contract.step_seconds) * 1000;
+    }
 
+    fn set<T: std::str::FromStr>(&self, key: &str, value: &mut T) {
+        if let Some(text) = self.0.get(key) {
+            *value = text.parse().unwrap_or_else(|_| panic!("{key}={text}"));
+        }
+    }
+
+    fn instant(&self, key: &str) -> Option<i64> {
+        let text = self.0.get(key)?;
+        Some(
+            chrono::DateTime::parse_from_rfc3339(text)
+                .expect("RFC 3339")
+                .timestamp_millis(),
+        )
+    }
+
+    fn training(&self) -> TrainConfig {
+        let mut config = Preset::named(&self.text("preset", "quick"))
+            .expect("a preset")
+            .config();
+        let mut seconds = 0.0;
+        self.set("seconds", &mut seconds);
+        config.max_seconds = (seconds > 0.0).then_some(seconds);
+        self.set("epochs", &mut config.epochs);
+        self.set("days", &mut config.days);
+        self.set("stride", &mut config.stride);
+        self.set("batch", &mut config.batch);
+        self.set("rate", &mut config.learning_rate);
+        self.set("decay", &mut config.weight_decay);
+        self.set("seed", &mut config.seed);
+        config
+    }
+
+    fn sizes(&self) -> TftConfig {
+        let mut sizes = TftConfig::default();
+        self.set("hidden", &mut sizes.hidden);
+        self.set("variable", &mut sizes.variable);
+        self.set("selection", &mut sizes.selection);
+        self.set("patch", &mut sizes.patch);
+        self.set("dropout", &mut sizes.dropout);
+        sizes
+    }
+}
+
+fn print(report: &Report) {
+    let figure = |value: Option<f64>| value.unwrap_or(f64::NAN);
+    for (name, m) in &report.metrics {
+        println!(
+            "{name:16} wql {:.4} best {:.3} yesterday {:.3} per server {:.3} cover {:.3} strict {:.3} \
+             (last {:.4} yesterday {:.4} 24h {:.4})",
+            figure(m.wql),
+            figure(m.ratio_best()),
+            figure(m.ratio_yesterday()),
+            figure(m.per_server),
+            figure(m.coverage),
+            figure(m.coverage_strict),
+            figure(m.naive.last),
+            figure(m.naive.yesterday),
+            figure(m.naive.quantiles24h),
+        );
+    }
+    println!(
+        "windows {} loss {:.4} {:?} {:.0} forecasts/s",
+        report.windows,
+        figure(report.loss),
+        report.pooled,
+        report.forecasts_per_second
+    );
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let path = args.next().expect("a parquet file");
+    let pair = |arg: String| {
+        let (key, value) = arg.split_once('=').expect("key=value");
+        (key.to_owned(), value.to_owned())
+    };
+    let options = Options(args.map(pair).collect());
+    let contract = Contract::shipped(&options.text("contract", "vm")).expect("a shipped contract");
+    let (step, metrics) = (
+        i64::from(contract.step_seconds) * 1000,
+        contract.num_metrics(),
+    );
     let begun = std::time::Instant::now();
     let data = load(&path, &contract);
-    let end = data
-        .series
-        .iter()
-        .map(|s| s.start_ms + (s.values.len() / contract.num_metrics()) as i64 * step)
-        .max();
-    let end = end.expect("rows");
-    let border = instant("border").unwrap_or(end - 7 * 86_400_000);
+    let end = |s: &Series| s.start_ms + (s.values.len() / metrics) as i64 * step;
+    let end = data.series.iter().map(end).max().expect("rows");
+    let border = options.instant("border").unwrap_or(end - 7 * 86_400_000);
     println!(
         "loaded {} servers in {:.1} s",
         data.series.len(),
         begun.elapsed().as_secs_f64()
     );
 
-    let mut config = Preset::named(&text("preset", "quick"))
-        .expect("a preset")
-        .config();
-    config.max_seconds = number("seconds");
-    if let Some(v) = number("epochs") {
-        config.epochs = v as usize
-    }
-    if let Some(v) = number("days") {
-        config.days = v
-    }
-    if let Some(v) = number("stride") {
-        config.stride = v as usize
-    }
-    if let Some(v) = number("batch") {
-        config.batch = v as usize
-    }
-    if let Some(v) = number("rate") {
-        config.learning_rate = v
-    }
-    if let Some(v) = number("decay") {
-        config.weight_decay = v as f32
-    }
-    if let Some(v) = number("seed") {
-        config.seed = v as u64
-    }
-    let mut tft = TftConfig::default();
-    if let Some(v) = number("hidden") {
-        tft.hidden = v as usize
-    }
-    if let Some(v) = number("variable") {
-        tft.variable = v as usize
-    }
-    if let Some(v) = number("selection") {
-        tft.selection = v as usize
-    }
-    if let Some(v) = number("patch") {
-        tft.patch = v as usize
-    }
-    if let Some(v) = number("dropout") {
-        tft.dropout = v as f32
-    }
-
-    let past = before(&data, border, contract.num_metrics(), step);
-    let trained = tft::train(&contract, &past, &tft, &config, None, &mut |p| {
-        if p.val_loss.is_some() || p.step.is_multiple_of(50) {
+    let past = before(&data, border, metrics, step);
+    let progress = &mut |p: &Progress| {
+        if p.val_loss.is_some() || p.step.is_multiple_of(100) {
             println!(
                 "epoch {} step {} {:.0} % loss {:.4} val {:?} rate {:.5} {:.0} s",
                 p.epoch,
@@ -228,8 +244,9 @@ fn main() {
             );
         }
         ControlFlow::Continue(())
-    })
-    .expect("training");
+    };
+    let (sizes, config) = (options.sizes(), options.training());
+    let trained = tft::train(&contract, &past, &sizes, &config, None, progress).expect("training");
     let info = &trained.info;
     println!(
         "{} parameters, {} samples in {:.1} s, {:.0} samples/s, val {:.4}, {:?}",
@@ -240,31 +257,14 @@ fn main() {
         info.final_val_loss,
         info.stop
     );
-
+    let mut stride = 96;
+    options.set("every", &mut stride);
     let range = Range {
         from_ms: Some(border),
-        to_ms: instant("to"),
-        stride: number("every").unwrap_or(96.0) as usize,
+        to_ms: options.instant("to"),
+        stride,
     };
-    let report = tft::eval::evaluate(&trained.model, &data, &range, &mut |_| {}).expect("windows");
-    for (name, m) in &report.metrics {
-        println!(
-            "{name:16} wql {:.4} best {:.3} yesterday {:.3} per server {:.3} cover {:.3} strict {:.3} (last {:.4} yesterday {:.4} 24h {:.4})",
-            m.wql.unwrap_or(f64::NAN),
-            m.ratio_best().unwrap_or(f64::NAN),
-            m.ratio_yesterday().unwrap_or(f64::NAN),
-            m.per_server.unwrap_or(f64::NAN),
-            m.coverage.unwrap_or(f64::NAN),
-            m.coverage_strict.unwrap_or(f64::NAN),
-            m.naive.last.unwrap_or(f64::NAN),
-            m.naive.yesterday.unwrap_or(f64::NAN),
-            m.naive.quantiles24h.unwrap_or(f64::NAN),
-        );
-    }
-    println!(
-        "windows {} loss {:?} {:?} {:.0} forecasts/s",
-        report.windows, report.loss, report.pooled, report.forecasts_per_second
-    );
+    print(&evaluate(&trained.model, &data, &range, &mut |_| {}).expect("windows"));
     let size = trained.model.save().expect("saved").len();
     println!(
         "{size} bytes, {:.0} s in all",

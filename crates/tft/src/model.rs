@@ -7,6 +7,7 @@ use crate::batch::{Assembler, Source};
 use crate::config::Shape;
 use crate::data::{Columns, Context, Forecast};
 use crate::domain::Domain;
+use crate::fused::head_quantiles;
 use crate::net::{Inputs, Network};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -115,19 +116,12 @@ impl Model {
         let mut batch = self
             .assembler
             .assemble(&[Source::Rows(context)], false, |_| false);
-        let (_, drivers) = self
-            .network
-            .forward(Inputs::new(&mut batch, &s, &Device::flex()), None);
-        let variables = drivers
-            .past
-            .mean_dim(0)
-            .try_into_vec_as::<f32>()
-            .unwrap_or_default();
-        let mut attention = drivers
-            .attention
-            .mean_dim(1)
-            .try_into_vec_as::<f32>()
-            .unwrap_or_default();
+        let (inputs, _) = Inputs::new(&mut batch, &s, &Device::flex());
+        let output = self.network.forward(inputs, None);
+        let weights = burn::tensor::activation::softmax(output.scores, 1).mean_dim(0);
+        let variables = weights.try_into_vec_as::<f32>().unwrap_or_default();
+        let attention = output.attention.mean_dim(1);
+        let mut attention = attention.try_into_vec_as::<f32>().unwrap_or_default();
         attention.truncate(s.past());
         Ok(Explanation {
             variables,
@@ -158,11 +152,13 @@ impl Model {
     ) -> Result<(), PredictError> {
         let s = self.assembler.shape;
         let mut batch = self.assembler.assemble(sources, false, |_| false);
-        let (quantiles, _) = self
-            .network
-            .forward(Inputs::new(&mut batch, &s, &Device::flex()), None);
-        let [lower, median, upper] = [quantiles.lower, quantiles.median, quantiles.upper]
-            .map(|t| t.try_into_vec_as::<f32>().unwrap_or_default());
+        let (inputs, head) = Inputs::new(&mut batch, &s, &Device::flex());
+        let numbers = self.network.forward(inputs, None).numbers;
+        let numbers = numbers
+            .try_into_vec_as::<f32>()
+            .map_err(|_| PredictError::NotFinite)?;
+        let quantiles = head_quantiles(&numbers, &head);
+        let plane = quantiles.len() / 3;
         let mut finite = true;
         for b in 0..batch.size {
             let raw = |scaled: &[f32], finite: &mut bool| {
@@ -182,11 +178,8 @@ impl Model {
                 }
                 out
             };
-            let (p10, p50, p90) = (
-                raw(&lower, &mut finite),
-                raw(&median, &mut finite),
-                raw(&upper, &mut finite),
-            );
+            let mut quantile = |k: usize| raw(&quantiles[k * plane..(k + 1) * plane], &mut finite);
+            let (p10, p50, p90) = (quantile(0), quantile(1), quantile(2));
             forecasts.push(Forecast { p10, p50, p90 });
         }
         if finite {

@@ -4,6 +4,7 @@
 //! metric's floor; inputs are `arcsinh(u)`, which is linear near the median and logarithmic in the tails. The
 //! floor is a fiftieth of the spread that the metric has over the whole training set: below it a change is noise.
 
+use crate::config::QUANTILES;
 use serde::{Deserialize, Serialize};
 
 /// Share of the whole spread that the scale of a window never goes below.
@@ -87,11 +88,11 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// Measures `day` (gaps NaN); `sorted` is scratch that holds the present values in order afterwards.
-    pub(crate) fn of(day: &[f32], centre: f32, floor: f32, sorted: &mut Vec<f32>) -> Self {
-        sorted.clear();
-        sorted.extend(day.iter().filter(|v| v.is_finite()));
-        if sorted.is_empty() {
+    /// Measures `day` (gaps NaN); `scratch` is overwritten.
+    pub(crate) fn of(day: &[f32], centre: f32, floor: f32, scratch: &mut Vec<f32>) -> Self {
+        scratch.clear();
+        scratch.extend(day.iter().filter(|v| v.is_finite()));
+        if scratch.is_empty() {
             return Self {
                 median: centre,
                 scale: floor,
@@ -100,12 +101,7 @@ impl Scale {
                 present: 0,
             };
         }
-        sorted.sort_unstable_by(f32::total_cmp);
-        let (p10, p50, p90) = (
-            quantile(sorted, 0.1),
-            quantile(sorted, 0.5),
-            quantile(sorted, 0.9),
-        );
+        let [p10, p50, p90] = QUANTILES.map(|q| quantile_unsorted(scratch, q));
         let scale = (p90 - p10).clamp(floor, LARGEST_SCALE.max(floor));
         // Both lie in 0…1 but for differences too large for f32.
         let part = |distance: f32| (distance / scale).clamp(0.0, 1.0);
@@ -114,11 +110,12 @@ impl Scale {
             scale,
             below: part(p50 - p10),
             above: part(p90 - p50),
-            present: sorted.len(),
+            present: scratch.len(),
         }
     }
 
-    /// In scaled units, bounded.
+    /// In scaled units, bounded; NaN stays NaN.
+    #[inline(always)]
     pub(crate) fn scaled(&self, value: f32) -> f32 {
         ((value - self.median) / self.scale).clamp(-LARGEST_SCALED, LARGEST_SCALED)
     }
@@ -143,6 +140,18 @@ pub(crate) fn quantile(sorted: &[f32], q: f32) -> f32 {
     (a + (b - a) * (at - low as f64)) as f32
 }
 
+/// As [`quantile`], of values in any order, which are reordered: only those around the quantile are put in their places.
+pub(crate) fn quantile_unsorted(values: &mut [f32], q: f32) -> f32 {
+    let Some(last) = values.len().checked_sub(1) else {
+        return f32::NAN;
+    };
+    let at = f64::from(q) * last as f64;
+    let low = (at.floor() as usize).min(last);
+    let (_, &mut a, above) = values.select_nth_unstable_by(low, f32::total_cmp);
+    let b = above.iter().copied().min_by(f32::total_cmp).unwrap_or(a);
+    (f64::from(a) + (f64::from(b) - f64::from(a)) * (at - low as f64)) as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +163,13 @@ mod tests {
         assert!((quantile(&v, 0.1) - 1.4).abs() < 1e-6);
         assert!((quantile(&v, 0.9) - 4.6).abs() < 1e-6);
         assert_eq!(quantile(&[7.0], 0.9), 7.0);
-        assert!(quantile(&[], 0.5).is_nan());
+        assert!(quantile(&[], 0.5).is_nan() && quantile_unsorted(&mut [], 0.5).is_nan());
+        let mut mixed: Vec<f32> = (0..288).map(|i| (i * 7919 % 289) as f32).collect();
+        let mut sorted = mixed.clone();
+        sorted.sort_unstable_by(f32::total_cmp);
+        for q in [0.0, 0.1, 0.5, 0.9, 1.0] {
+            assert_eq!(quantile_unsorted(&mut mixed, q), quantile(&sorted, q));
+        }
     }
 
     #[test]

@@ -373,3 +373,16 @@ fn training_goes_on_from_another_model() {
     let earlier = tft::val_loss(&before.model, &data, &resumed.info.validation).unwrap();
     assert!((earlier - before.info.final_val_loss).abs() < 1e-9);
 }
+
+#[test]
+fn a_model_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
+    shared(&trained().model);
+    let contexts = [context("s1", 24), context("s2", 20)];
+    let expected = trained().model.predict(&contexts).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(trained().model.predict(&contexts).unwrap(), expected));
+        }
+    });
+}

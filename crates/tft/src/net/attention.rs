@@ -3,9 +3,9 @@
 //! Horizon tokens ask, all tokens answer. No causal mask: what a horizon token holds is known when the forecast is issued.
 
 use super::random::Random;
+use crate::fused;
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
 /// Attention of width `d` with `heads` heads.
@@ -51,8 +51,7 @@ impl Attention {
             ask,
         );
         let key = split(self.key.forward(all.clone()), every);
-        let scores = softmax(query.matmul(key.swap_dims(2, 3)), 3);
-        let weights = scores.mean_dim(1).reshape([batch, ask, every]);
+        let weights = fused::mean_softmax(query.matmul(key.swap_dims(2, 3)));
         let value = self
             .value
             .forward(all)

@@ -1,19 +1,17 @@
 //! Gated residual network and gated skip (arXiv:1912.09363, section 4.1).
 
 use super::random::{Random, constant, dropped};
+use crate::fused;
 use burn::module::{Module, Param};
-use burn::nn::Linear;
-use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::{Device, Tensor};
-
-/// Keeps a constant input from dividing by zero in the layer norm.
-const EPSILON: f64 = 1e-5;
 
 /// `LayerNorm(residual + GLU(x))`, `GLU(x) = (x W + b) ⊙ σ(x V + c)`.
 #[derive(Module, Debug)]
 pub(crate) struct Gate {
-    value: Linear,
-    gate: Linear,
+    /// `W | V`, `[inputs, 2 width]`
+    weight: Param<Tensor<2>>,
+    /// `b | c`, `[2 width]`
+    bias: Param<Tensor<1>>,
     gamma: Param<Tensor<1>>,
     beta: Param<Tensor<1>>,
 }
@@ -21,8 +19,8 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(inputs: usize, width: usize, random: &mut Random, device: &Device) -> Self {
         Self {
-            value: random.linear(inputs, width, device),
-            gate: random.linear(inputs, width, device),
+            weight: random.weights([inputs, 2 * width], inputs, width, device),
+            bias: constant([2 * width], 0.0, device),
             gamma: constant([width], 1.0, device),
             beta: constant([width], 0.0, device),
         }
@@ -30,32 +28,29 @@ impl Gate {
 
     /// `x`: `[rows, inputs]`, `residual`: `[rows, width]` → `[rows, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
-        let gated = self
-            .value
-            .forward(x.clone())
-            .mul(sigmoid(self.gate.forward(x)));
-        burn::tensor::module::layer_norm(
-            residual.add(gated),
+        let product = x.matmul(self.weight.val());
+        fused::gate(
+            product,
+            self.bias.val(),
+            residual,
             self.gamma.val(),
-            Some(self.beta.val()),
-            EPSILON,
+            self.beta.val(),
         )
     }
 }
 
-/// `Gate(ELU(x W + context) U, x)`.
+/// `Gate(ELU(x W + context + b), x)`. The published network has one more linear layer between ELU and gate, which are linear
+/// layers one after the other: it adds weights, but nothing that the gate's own cannot express.
 #[derive(Module, Debug)]
 pub(crate) struct Grn {
-    first: Linear,
-    second: Linear,
+    hidden: Hidden,
     gate: Gate,
 }
 
 impl Grn {
     pub(crate) fn new(width: usize, random: &mut Random, device: &Device) -> Self {
         Self {
-            first: random.linear(width, width, device),
-            second: random.linear(width, width, device),
+            hidden: Hidden::new(width, width, random, device),
             gate: Gate::new(width, width, random, device),
         }
     }
@@ -67,25 +62,36 @@ impl Grn {
         context: Option<Tensor<2>>,
         random: &mut Option<&mut Random>,
     ) -> Tensor<2> {
-        let hidden = over_time(self.first.forward(x.clone()), context);
-        let hidden = self.second.forward(elu(hidden));
+        let hidden = self.hidden.forward(x.clone(), context);
         self.gate.forward(dropped(hidden, random), x)
     }
 }
 
-/// Adds to each token of a sample what is the same for all of them; `x`: `[tokens × batch, width]`, `context`: `[batch, width]`.
-pub(crate) fn over_time(x: Tensor<2>, context: Option<Tensor<2>>) -> Tensor<2> {
-    let Some(context) = context else { return x };
-    let [rows, width] = x.dims();
-    let [batch, _] = context.dims();
-    x.reshape([rows / batch, batch, width])
-        .add(context.unsqueeze_dim(0))
-        .reshape([rows, width])
+/// `ELU(x W + context + b)`, the context being the same for every token of a sample.
+#[derive(Module, Debug)]
+pub(crate) struct Hidden {
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
 }
 
-/// Exponential linear unit, max(x, 0) + exp(min(x, 0)) − 1.
-///
-/// Not burn's own: that takes exp of positive values too and masks them out, so that above 88 its gradient is 0 × ∞.
-pub(crate) fn elu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    x.clone().clamp_max(0.0).exp().sub_scalar(1.0).add(relu(x))
+impl Hidden {
+    pub(crate) fn new(inputs: usize, width: usize, random: &mut Random, device: &Device) -> Self {
+        Self {
+            weight: random.weights([inputs, width], inputs, width, device),
+            bias: constant([width], 0.0, device),
+        }
+    }
+
+    /// `x`: `[tokens × batch, inputs]`; `context`: `[batch, width]` → `[tokens × batch, width]`.
+    pub(crate) fn forward(&self, x: Tensor<2>, context: Option<Tensor<2>>) -> Tensor<2> {
+        let bias = self.bias.val().unsqueeze_dim::<2>(0);
+        let shift = match context {
+            Some(context) => context.add(bias),
+            None => bias,
+        };
+        fused::elu(
+            x.matmul(self.weight.val()).unsqueeze_dim(0),
+            shift.unsqueeze_dim(0),
+        )
+    }
 }

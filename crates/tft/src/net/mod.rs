@@ -7,7 +7,6 @@
 mod attention;
 mod gate;
 mod head;
-mod loss;
 mod lstm;
 mod network;
 mod random;
@@ -15,6 +14,5 @@ mod select;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use loss::pinball;
-pub(crate) use network::{Inputs, Network, tensor};
+pub(crate) use network::{Inputs, Network};
 pub(crate) use random::Random;

@@ -1,13 +1,14 @@
 //! The whole network, from assembled inputs to quantiles.
 
 use super::attention::Attention;
-use super::gate::{Gate, Grn, elu};
-use super::head::{Anchors, Head, Quantiles};
-use super::lstm::{Lstm, State};
+use super::gate::{Gate, Grn};
+use super::head::Head;
+use super::lstm::{Lstm, encode_decode};
 use super::random::{Random, dropped};
 use super::select::{Selection, SelectionSizes};
 use crate::batch::Batch;
 use crate::config::{STATIC_FEATURES, Shape};
+use crate::fused::{self, HeadInputs};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::tanh;
@@ -46,24 +47,24 @@ pub(crate) struct Inputs {
     statics: Tensor<3>,
     profile: Tensor<2>,
     identity: Tensor<2>,
-    anchors: Anchors,
 }
 
-/// What drove a forecast.
-pub(crate) struct Drivers {
-    /// `[T × batch, variables]`
-    pub(crate) past: Tensor<2>,
+/// What the network gives.
+pub(crate) struct Output {
+    /// `[metrics, H × batch, HEAD × block]`: what [`fused::head_quantiles`] and [`fused::head_loss`] take
+    pub(crate) numbers: Tensor<3>,
+    /// `[T × batch, variables]`: their softmax are the weights of the variables
+    pub(crate) scores: Tensor<2>,
     /// `[batch, H, T + H]`
     pub(crate) attention: Tensor<3>,
 }
 
 impl Inputs {
-    /// Moves the input arrays of `batch` to `device`, leaving them empty.
-    pub(crate) fn new(batch: &mut Batch, shape: &Shape, device: &Device) -> Self {
+    /// Moves the arrays of `batch` to `device`, leaving them empty; what the head starts from stays on the host.
+    pub(crate) fn new(batch: &mut Batch, shape: &Shape, device: &Device) -> (Self, HeadInputs) {
         let (n, v, m) = (batch.size, shape.variables(), shape.metrics);
         let rows = shape.future() * n;
-        let block = shape.config.block;
-        Self {
+        let inputs = Self {
             batch: n,
             past: tensor(
                 &mut batch.past,
@@ -78,20 +79,24 @@ impl Inputs {
             statics: tensor(&mut batch.statics, [m, n, STATIC_FEATURES], device),
             profile: tensor(&mut batch.profile, [n, shape.profiles], device),
             identity: tensor(&mut batch.identity, [n, shape.config.id_buckets], device),
-            anchors: Anchors {
-                own: tensor(&mut batch.anchors, [3, m, n], device),
-                yesterday: tensor(&mut batch.yesterday, [m, rows, block], device),
-            },
-        }
+        };
+        let head = HeadInputs {
+            metrics: m,
+            tokens: shape.future(),
+            batch: n,
+            block: shape.config.block,
+            anchors: std::mem::take(&mut batch.anchors),
+            yesterday: std::mem::take(&mut batch.yesterday),
+            target: std::mem::take(&mut batch.target),
+            weight: std::mem::take(&mut batch.weight),
+            total: batch.total,
+        };
+        (inputs, head)
     }
 }
 
 /// Moves `values` into a tensor, leaving an empty vector.
-pub(crate) fn tensor<const D: usize>(
-    values: &mut Vec<f32>,
-    shape: [usize; D],
-    device: &Device,
-) -> Tensor<D> {
+fn tensor<const D: usize>(values: &mut Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(std::mem::take(values), shape), device)
 }
 
@@ -138,12 +143,8 @@ impl Network {
         }
     }
 
-    /// Quantiles of a batch; with `random`, as in training.
-    pub(crate) fn forward(
-        &self,
-        inputs: Inputs,
-        mut random: Option<&mut Random>,
-    ) -> (Quantiles, Drivers) {
+    /// The head's numbers for a batch; with `random`, as in training.
+    pub(crate) fn forward(&self, inputs: Inputs, mut random: Option<&mut Random>) -> Output {
         let random = &mut random;
         let n = inputs.batch;
         let statics = self.statics.forward(inputs.statics, None, random);
@@ -151,7 +152,8 @@ impl Network {
             .profile
             .matmul(self.profile.val())
             .add(inputs.identity.matmul(self.identity.val()));
-        let whole = elu(statics.token.add(identity));
+        let [_, d] = identity.dims();
+        let whole = fused::elu(statics.token.unsqueeze_dim(0), identity.reshape([1, n, d]));
 
         let past = self.past.forward(
             inputs.past,
@@ -164,21 +166,22 @@ impl Network {
             random,
         );
 
-        let start = State {
-            hidden: tanh(self.hidden_context.forward(whole.clone())),
-            cell: self.cell_context.forward(whole.clone()),
-        };
-        let (seen, state) = self.encoder.forward(past.token.clone(), start);
-        let (ahead, _) = self.decoder.forward(future.token.clone(), state);
+        let hidden = tanh(self.hidden_context.forward(whole.clone()));
+        let cell = self.cell_context.forward(whole.clone());
+        let layers = [&self.encoder, &self.decoder];
+        let seen = encode_decode(
+            layers,
+            [past.token.clone(), future.token.clone()],
+            hidden,
+            cell,
+        );
         let tokens = Tensor::cat(vec![past.token, future.token], 0);
-        let locals = self
-            .after_lstm
-            .forward(dropped(Tensor::cat(vec![seen, ahead], 0), random), tokens);
+        let locals = self.after_lstm.forward(dropped(seen, random), tokens);
 
         let context = self.enrich_context.forward(whole);
         let all = self.enrich.forward(locals.clone(), Some(context), random);
         let [rows, _] = all.dims();
-        let [_, horizon_rows, _] = future.embeddings.dims();
+        let [horizon_rows, _, _] = future.embeddings.dims();
         let horizon = |x: Tensor<2>| x.narrow(0, rows - horizon_rows, horizon_rows);
         let asking = horizon(all.clone());
         let (heard, attention) = self.attention.forward(asking.clone(), all, n);
@@ -186,17 +189,14 @@ impl Network {
         let out = self.feed.forward(heard, None, random);
         let out = self.last.forward(out, horizon(locals));
 
-        let [metrics, _, _] = statics.embeddings.dims();
-        let yesterday = future.embeddings.narrow(0, 0, metrics);
-        let quantiles = self
-            .head
-            .forward(out, yesterday, statics.embeddings, &inputs.anchors);
-        (
-            quantiles,
-            Drivers {
-                past: past.weights,
-                attention,
-            },
-        )
+        let [_, metrics, _] = statics.embeddings.dims();
+        let yesterday = future.embeddings.narrow(1, 0, metrics).permute([1, 0, 2]);
+        let summary = statics.embeddings.permute([1, 0, 2]);
+        let numbers = self.head.forward(out, yesterday, summary);
+        Output {
+            numbers,
+            scores: past.scores,
+            attention,
+        }
     }
 }

@@ -4,11 +4,11 @@
 //! becomes is the sum over variables of weight × projection of the embedding, which is one product too.
 //! The weights are given back: they say what drove a forecast.
 
-use super::gate::{elu, over_time};
+use super::gate::Hidden;
 use super::random::{Random, constant, dropped};
+use crate::fused;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
 /// Selection among `variables` variables.
@@ -18,7 +18,7 @@ pub(crate) struct Selection {
     embed: Param<Tensor<3>>,
     /// `[variables, 1, embedding]`
     embed_bias: Param<Tensor<3>>,
-    hidden: Linear,
+    hidden: Hidden,
     scores: Linear,
     project: Linear,
 }
@@ -37,9 +37,9 @@ pub(crate) struct SelectionSizes {
 pub(crate) struct Selected {
     /// `[rows, output]`
     pub(crate) token: Tensor<2>,
-    /// `[rows, variables]`, each row sums to 1
-    pub(crate) weights: Tensor<2>,
-    /// `[variables, rows, embedding]`
+    /// `[rows, variables]`: their softmax are the weights of the variables
+    pub(crate) scores: Tensor<2>,
+    /// `[rows, variables, embedding]`
     pub(crate) embeddings: Tensor<3>,
 }
 
@@ -61,7 +61,7 @@ impl Selection {
                 device,
             ),
             embed_bias: constant([variables, 1, embedding], 0.0, device),
-            hidden: random.linear(flat, hidden, device),
+            hidden: Hidden::new(flat, hidden, random, device),
             scores: random.linear(hidden, variables, device),
             // The weights of the variables sum to 1, so each one's part is as wide as if it were alone.
             project: Linear {
@@ -79,22 +79,17 @@ impl Selection {
         random: &mut Option<&mut Random>,
     ) -> Selected {
         let [variables, rows, _] = x.dims();
-        let embeddings = elu(x.matmul(self.embed.val()).add(self.embed_bias.val()));
-        let [_, _, width] = embeddings.dims();
-        let side_by_side = embeddings.clone().permute([1, 0, 2]);
-        let flat = side_by_side.reshape([rows, variables * width]);
-        let hidden = elu(over_time(self.hidden.forward(flat.clone()), context));
-        let weights = softmax(self.scores.forward(dropped(hidden, random)), 1);
-        let weighted = flat
-            .reshape([rows, variables, width])
-            .mul(weights.clone().unsqueeze_dim(2));
+        let flat = fused::elu(x.matmul(self.embed.val()), self.embed_bias.val());
+        let [_, width] = flat.dims();
+        let hidden = self.hidden.forward(flat.clone(), context);
+        let scores = self.scores.forward(dropped(hidden, random));
         let token = self
             .project
-            .forward(weighted.reshape([rows, variables * width]));
+            .forward(fused::weigh(flat.clone(), scores.clone()));
         Selected {
             token,
-            weights,
-            embeddings,
+            scores,
+            embeddings: flat.reshape([rows, variables, width / variables]),
         }
     }
 }

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::attention::Attention;
-use super::head::{Anchors, Head, Quantiles, indifferent};
-use super::lstm::{State, of_constants};
-use super::random::Random;
-use super::{Inputs, Network, pinball, tensor};
+use super::head::Head;
+use super::lstm::{Lstm, encode_decode};
+use super::random::{Random, constant};
+use super::{Inputs, Network};
 use crate::batch::{Assembler, Batch, Source};
 use crate::config::{Shape, TftConfig};
 use crate::data::{Columns, Series};
+use crate::fused::{HeadInputs, head_loss, head_quantiles};
 use crate::scale::Normalisation;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
@@ -100,27 +101,31 @@ fn close<const D: usize>(found: Tensor<D>, expected: &[f32]) {
 
 #[test]
 fn lstm_of_width_one_by_hand() {
-    // All four gates have the same pre-activation s = 0.5 x + 0.25 h + 0.1.
+    // All four gates have the same pre-activation s = 0.5 x + 0.25 h + 0.1; the decoder's input weight is 0.3.
     let device = Device::flex();
-    let lstm = of_constants(1, 0.5, 0.25, 0.1, &device);
-    let start = State {
-        hidden: Tensor::from_data([[0.2]], &device),
-        cell: Tensor::from_data([[0.4]], &device),
+    let layer = |input: f32| Lstm {
+        input: constant([1, 4], input, &device),
+        recurrent: constant([1, 4], 0.25, &device),
+        bias: constant([4], 0.1, &device),
     };
-    let x = Tensor::from_data([[1.0], [-2.0]], &device);
     let sigmoid = |s: f32| 1.0 / (1.0 + (-s).exp());
     let (mut h, mut c) = (0.2_f32, 0.4_f32);
     let mut expected = Vec::new();
-    for x in [1.0, -2.0] {
-        let s: f32 = 0.5 * x + 0.25 * h + 0.1;
+    for (x, weight) in [(1.0, 0.5), (-2.0, 0.5), (3.0, 0.3)] {
+        let s: f32 = weight * x + 0.25 * h + 0.1;
         c = sigmoid(s) * c + sigmoid(s) * s.tanh();
         h = sigmoid(s) * c.tanh();
         expected.push(h);
     }
-    let (hidden, state) = lstm.forward(x, start);
-    close(hidden, &expected);
-    close(state.cell, &[c]);
-    close(state.hidden, &[h]);
+    let inputs = [
+        Tensor::from_data([[1.0], [-2.0]], &device),
+        Tensor::from_data([[3.0]], &device),
+    ];
+    let start = |value: f32| Tensor::from_data([[value]], &device);
+    close(
+        encode_decode([&layer(0.5), &layer(0.3)], inputs, start(0.2), start(0.4)),
+        &expected,
+    );
 }
 
 #[test]
@@ -138,67 +143,71 @@ fn attention_of_equal_keys_is_the_mean_of_the_values() {
     close(heard, &[alone.clone(), alone].concat());
 }
 
-#[test]
-fn a_head_that_hears_nothing_gives_the_quantiles_of_the_last_day() {
-    let (shape, device) = (small(), Device::flex());
-    let softplus_one = 0.541_325;
-    let head = indifferent(
-        &shape,
-        [-40.0, -40.0, 0.5, softplus_one, softplus_one, -40.0, 0.0],
-        &device,
-    );
-    let anchors = Anchors {
-        own: Tensor::<3>::ones([3, 3, 1], &device).mul_scalar(2.0),
-        yesterday: Tensor::zeros([3, 2, 4], &device),
+/// The quantiles of a head, `[3][metric, token, sample, step]`.
+fn quantiles(
+    numbers: Tensor<3>,
+    anchors: Vec<f32>,
+    yesterday: Vec<f32>,
+    batch: usize,
+) -> [Vec<f32>; 3] {
+    let shape = small();
+    let inputs = HeadInputs {
+        metrics: shape.metrics,
+        tokens: shape.future(),
+        batch,
+        block: shape.config.block,
+        anchors,
+        yesterday,
+        target: Vec::new(),
+        weight: Vec::new(),
+        total: 0.0,
     };
+    let all = head_quantiles(&numbers.try_into_vec_as::<f32>().unwrap(), &inputs);
+    let plane = all.len() / 3;
+    [0, 1, 2].map(|k| all[k * plane..(k + 1) * plane].to_vec())
+}
+
+#[test]
+fn a_new_head_gives_nearly_the_quantiles_of_the_last_day() {
+    let (shape, device) = (small(), Device::flex());
+    let head = Head::new(&shape, &mut Random::new(1, 0.0), &device);
     let zeros = |rows| Tensor::<3>::zeros([3, rows, 4], &device);
-    let q = head.forward(Tensor::zeros([2, 8], &device), zeros(2), zeros(1), &anchors);
-    close(q.median, &[0.5; 24]);
-    close(q.lower, &[0.5 - 2.0; 24]);
-    close(q.upper, &[0.5 + 2.0 + 2.0_f32.ln(); 24]);
+    let numbers = head.forward(Tensor::zeros([2, 8], &device), zeros(2), zeros(1));
+    // P50 − P10 = 2, P90 − P50 = 3, last value and yesterday at P50.
+    let anchors = [[2.0; 3], [3.0; 3], [0.0; 3]].concat();
+    let [low, mid, high] = quantiles(numbers, anchors, vec![0.0; 24], 1);
+    for ((low, mid), high) in low.iter().zip(&mid).zip(&high) {
+        assert!(
+            (low + 2.0).abs() < 0.03 && mid.abs() < 1e-6 && (high - 3.0).abs() < 0.03,
+            "{low} {mid} {high}"
+        );
+    }
 }
 
 #[test]
 fn quantiles_never_cross_whatever_the_weights() {
     let (shape, device) = (small(), Device::flex());
     for seed in 0..5 {
-        let mut batch = batch(shape, 4);
-        let mut random = Random::new(seed, 0.0);
-        let head = Head::new(&shape, &mut random, &device);
+        let batch = batch(shape, 4);
+        let head = Head::new(&shape, &mut Random::new(seed, 0.0), &device);
         let inputs = |size: [usize; 3], seed: u64, far: f32| {
-            let values = Random::new(seed, 0.0).weights(size, 1, 1, &device).val();
-            values.mul_scalar(far)
-        };
-        let anchors = Anchors {
-            own: tensor(&mut batch.anchors, [3, 3, 4], &device),
-            yesterday: tensor(&mut batch.yesterday, [3, 8, 4], &device),
+            Random::new(seed, 0.0)
+                .weights(size, 1, 1, &device)
+                .val()
+                .mul_scalar(far)
         };
         let token = inputs([1, 8, 8], seed, 3000.0).reshape([8, 8]);
-        let q = head.forward(
+        let numbers = head.forward(
             token,
             inputs([3, 8, 4], seed + 9, 500.0),
             inputs([3, 4, 4], seed, 500.0),
-            &anchors,
         );
-        let low = q.median.clone().sub(q.lower).min().into_scalar::<f32>();
-        let high = q.upper.sub(q.median).min().into_scalar::<f32>();
-        assert!(low >= 0.0 && high >= 0.0, "{low} {high}");
+        let [low, mid, high] = quantiles(numbers, batch.anchors, batch.yesterday, 4);
+        assert!(
+            low.iter().zip(&mid).all(|(a, b)| a <= b) && mid.iter().zip(&high).all(|(a, b)| a <= b)
+        );
+        assert!(high.iter().any(|v| *v > 100.0));
     }
-}
-
-#[test]
-fn pinball_by_hand() {
-    let device = Device::flex();
-    let t = |v: [f32; 3]| Tensor::<3>::from_data([[v]], &device);
-    let forecast = Quantiles {
-        lower: t([1.0, 0.0, 0.0]),
-        median: t([2.0, 0.0, 1.0]),
-        upper: t([3.0, 0.0, 5.0]),
-    };
-    // First: actual 4 lies above all: 0.1·3 + 0.5·2 + 0.9·1 = 2.2. Second: masked. Third: actual 0.5, weight 2:
-    // 0.1·0.5 + 0.5·0.5 + 0.1·4.5 = 0.75.
-    let loss = pinball(&forecast, &t([4.0, 99.0, 0.5]), &t([1.0, 0.0, 2.0]), 3.0);
-    close(loss, &[(2.2 + 2.0 * 0.75) / 3.0 / 3.0]);
 }
 
 #[test]
@@ -206,24 +215,19 @@ fn shapes_fit_and_weights_sum_to_one() {
     let (shape, device) = (small(), Device::flex());
     let network = Network::new(&shape, 1, &device);
     let mut b = batch(shape, 5);
-    let (q, drivers) = network.forward(Inputs::new(&mut b, &shape, &device), None);
-    assert_eq!(q.median.dims(), [3, 10, 4]);
-    assert_eq!(drivers.past.dims(), [30, 4]);
-    assert_eq!(drivers.attention.dims(), [5, 2, 8]);
-    close(drivers.past.sum_dim(1), &[1.0; 30]);
-    close(drivers.attention.sum_dim(2), &[1.0; 10]);
+    let output = network.forward(Inputs::new(&mut b, &shape, &device).0, None);
+    assert_eq!(output.numbers.dims(), [3, 10, 28]);
+    assert_eq!(output.scores.dims(), [30, 4]);
+    assert_eq!(output.attention.dims(), [5, 2, 8]);
+    close(output.attention.sum_dim(2), &[1.0; 10]);
 }
 
 /// Loss of a batch, and its gradients.
 fn backward(network: &Network, shape: Shape, random: Option<&mut Random>) -> (f32, Gradients) {
     let device = Device::flex();
     let mut b = batch(shape, 6);
-    let dims = [shape.metrics, shape.future() * 6, shape.config.block];
-    let target = tensor(&mut b.target, dims, &device);
-    let weight = tensor(&mut b.weight, dims, &device);
-    let total = b.total;
-    let (q, _) = network.forward(Inputs::new(&mut b, &shape, &device), random);
-    let loss = pinball(&q, &target, &weight, total);
+    let (inputs, head) = Inputs::new(&mut b, &shape, &device);
+    let loss = head_loss(network.forward(inputs, random).numbers, head);
     (loss.clone().into_scalar(), loss.backward())
 }
 
@@ -312,19 +316,4 @@ fn dropout_keeps_the_mean_and_repeats_with_its_seed() {
     assert!((mean - 1.0).abs() < 0.03, "{mean}");
     let again = Random::new(5, 0.25).drop(ones());
     assert_eq!(first.sub(again).abs().max().into_scalar::<f32>(), 0.0);
-}
-
-#[test]
-fn elu_has_a_gradient_everywhere() {
-    let device = Device::flex().autodiff();
-    let x = Tensor::<1>::from_data([-200.0, -1.0, 1.0, 200.0], &device).require_grad();
-    let y = super::gate::elu(x.clone());
-    close(
-        y.clone().inner(),
-        &[-1.0, (-1.0_f32).exp() - 1.0, 1.0, 200.0],
-    );
-    close(
-        x.grad(&y.sum().backward()).unwrap(),
-        &[0.0, (-1.0_f32).exp(), 1.0, 1.0],
-    );
 }

@@ -3,7 +3,8 @@
 use super::config::TrainConfig;
 use crate::batch::Batch;
 use crate::config::Shape;
-use crate::net::{Inputs, Network, Random, pinball, tensor};
+use crate::fused::head_loss;
+use crate::net::{Inputs, Network, Random};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
@@ -43,13 +44,9 @@ impl Optimiser {
     /// One step; gives the loss, or `None` when it was not finite, in which case no weight has changed.
     pub(crate) fn step(&mut self, mut batch: Batch, learning_rate: f64) -> Option<f32> {
         let s = self.shape;
-        let dims = [s.metrics, s.future() * batch.size, s.config.block];
-        let total = batch.total;
-        let target = tensor(&mut batch.target, dims, &self.device);
-        let weight = tensor(&mut batch.weight, dims, &self.device);
-        let inputs = Inputs::new(&mut batch, &s, &self.device);
-        let (quantiles, _) = self.network.forward(inputs, Some(&mut self.random));
-        let loss = pinball(&quantiles, &target, &weight, total);
+        let (inputs, head) = Inputs::new(&mut batch, &s, &self.device);
+        let output = self.network.forward(inputs, Some(&mut self.random));
+        let loss = head_loss(output.numbers, head);
         let mut gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         let norm = norm(&self.network, &gradients);
         let loss: f32 = loss.into_scalar();

@@ -4,11 +4,20 @@
 //! time-major, variables outermost). A value that is absent is 0 with its mask bit 0: it cannot influence a forecast.
 //! It is not: a choice of windows (`train::plan`) or a network.
 
+mod source;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use source::Source;
+
 use crate::calendar::{CALENDAR, calendar};
 use crate::config::{AROUND, QUANTILES, STATIC_FEATURES, Shape};
-use crate::data::{Columns, Context};
+use crate::data::Columns;
+use crate::fused::simd::{arcsinh, vectorised};
 use crate::scale::{Normalisation, Scale};
 use chrono_tz::Tz;
+use summary::summary;
 
 /// Inputs (and in training targets) of `size` windows. `T`, `H`: tokens of context and horizon; `V`: variables; `M`: metrics.
 #[derive(Debug, Default)]
@@ -36,83 +45,6 @@ pub(crate) struct Batch {
     pub(crate) total: f32,
     /// `[size × M]`
     pub(crate) scales: Vec<Scale>,
-}
-
-/// Where the steps of one window are read from.
-pub(crate) enum Source<'a> {
-    /// `context` ends before step `issue` of the columns; the horizon follows, as far as it is there.
-    Columns { columns: &'a Columns, issue: usize },
-    /// The rows of a request.
-    Rows(&'a Context),
-}
-
-impl Source<'_> {
-    /// Fills `out` (context, then horizon if it is that long) with one metric; what is not there is NaN.
-    fn fill(&self, metric: usize, num_metrics: usize, context: usize, out: &mut [f32]) {
-        out.fill(f32::NAN);
-        match self {
-            Source::Columns { columns, issue } => {
-                let values = columns.metric(metric);
-                let first = issue.saturating_sub(context);
-                let pad = context - (issue - first);
-                let last = (issue + out.len() - context).min(values.len());
-                if first < last {
-                    out[pad..pad + last - first].copy_from_slice(&values[first..last]);
-                }
-            }
-            Source::Rows(request) => {
-                let rows = request.values.len() / num_metrics;
-                let used = rows.min(context);
-                let pad = context - used;
-                let tail = &request.values[(rows - used) * num_metrics..];
-                for (slot, row) in out[pad..context]
-                    .iter_mut()
-                    .zip(tail.chunks_exact(num_metrics))
-                {
-                    let value = row[metric];
-                    *slot = if value.is_finite() { value } else { f32::NAN };
-                }
-            }
-        }
-    }
-
-    /// State at context step `step`, if it is known.
-    fn state(&self, step: usize, context: usize) -> Option<usize> {
-        let (states, at) = match self {
-            Source::Columns { columns, issue } => (
-                columns.states.as_ref()?,
-                (issue + step).checked_sub(context)?,
-            ),
-            Source::Rows(request) => {
-                let states = request.states.as_ref()?;
-                (states, (states.len() + step).checked_sub(context)?)
-            }
-        };
-        states.get(at).map(|&s| usize::from(s))
-    }
-
-    fn profile(&self) -> usize {
-        match self {
-            Source::Columns { columns, .. } => columns.profile,
-            Source::Rows(request) => request.profile,
-        }
-    }
-
-    fn id(&self) -> u32 {
-        match self {
-            Source::Columns { columns, .. } => columns.id,
-            Source::Rows(request) => contract::server_id(&request.server),
-        }
-    }
-
-    fn end_ms(&self, step_ms: i64) -> i64 {
-        match self {
-            Source::Columns { columns, issue } => columns
-                .start_ms
-                .saturating_add(step_ms.saturating_mul(*issue as i64)),
-            Source::Rows(request) => request.end_ms,
-        }
-    }
 }
 
 /// What is fixed for all batches of a model.
@@ -234,13 +166,11 @@ impl Assembler {
         let n = &self.normalisation;
         let scale = Scale::of(day, n.centre[metric], n.floor[metric], &mut scratch.sorted);
         batch.scales.push(scale);
-        for (slot, &value) in scratch.scaled.iter_mut().zip(context) {
-            *slot = if value.is_nan() {
-                f32::NAN
-            } else {
-                scale.scaled(value)
-            };
-        }
+        vectorised(|| {
+            for (slot, &value) in scratch.scaled.iter_mut().zip(context) {
+                *slot = scale.scaled(value);
+            }
+        });
         let last = scratch
             .scaled
             .iter()
@@ -254,11 +184,14 @@ impl Assembler {
         batch.anchors[plane + at] = scale.above;
         batch.anchors[2 * plane + at] = last;
         let row = &mut batch.statics[at * STATIC_FEATURES..(at + 1) * STATIC_FEATURES];
-        self.summary(metric, &scale, &scratch.scaled, row);
+        summary(n, metric, &scale, &scratch.scaled, s.day, row);
         self.yesterday(batch, b, metric, last, &scratch.scaled);
-        for value in scratch.scaled.iter_mut() {
-            *value = arcsinh(*value);
-        }
+        vectorised(|| {
+            scratch
+                .scaled
+                .iter_mut()
+                .for_each(|value| *value = arcsinh(*value))
+        });
         self.patches(batch, b, metric, &scratch.scaled);
         self.blocks(batch, b, metric, &scratch.scaled);
         if targets {
@@ -299,16 +232,8 @@ impl Assembler {
                 }
             }
             let around = &z[start.saturating_sub(block)..(start + 2 * block).min(z.len())];
-            let mut tally = Tally::default();
-            around.iter().for_each(|&v| tally.add(v));
-            if tally.count > 0 {
-                let count = tally.count as f32;
-                row[2 * block..].copy_from_slice(&[
-                    tally.sum / count,
-                    tally.min,
-                    tally.max,
-                    count / around.len() as f32,
-                ]);
+            if let Some(figures) = neighbourhood(around) {
+                row[2 * block..].copy_from_slice(&figures);
             }
         }
     }
@@ -343,48 +268,6 @@ impl Assembler {
                     batch.weight[at + i] = weight;
                     batch.total += window;
                 }
-            }
-        }
-    }
-
-    /// Static inputs of one metric: level and scale of the window, and the recent past at several time scales.
-    fn summary(&self, metric: usize, scale: &Scale, u: &[f32], row: &mut [f32]) {
-        let s = &self.shape;
-        let n = &self.normalisation;
-        row[0] = arcsinh((scale.median - n.centre[metric]) / n.spread[metric]);
-        row[1] = (scale.scale / n.spread[metric]).ln() / 4.0;
-        row[2] = scale.below;
-        row[3] = scale.above;
-        row[4] = scale.present as f32 / s.day as f32;
-        let Some(age) = u.iter().rev().position(|v| !v.is_nan()) else {
-            return;
-        };
-        row[5] = 1.0;
-        row[6] = arcsinh(u[u.len() - 1 - age]);
-        row[7] = (age as f32 / s.day as f32).min(1.0);
-        // Ends of the spans, back from now: 15 and 30 minutes, 1, 2, 4, 8, 12 and 24 hours.
-        let spans = [96, 48, 24, 12, 6, 3, 2, 1].map(|part| (s.day / part).max(1));
-        let (mut tally, mut change, mut next) = (Tally::default(), Tally::default(), 0);
-        let mut newer = f32::NAN;
-        for (back, &value) in u.iter().rev().take(s.day).enumerate() {
-            tally.add(value);
-            change.add((newer - value).abs());
-            newer = value;
-            while next < spans.len() && back + 1 == spans[next] {
-                row[8 + next] = arcsinh(tally.mean());
-                match next {
-                    2 => (row[16], row[17]) = tally.extremes(),
-                    4 => {
-                        (row[18], row[19]) = tally.extremes();
-                        row[22] = arcsinh(change.mean());
-                    }
-                    7 => {
-                        (row[20], row[21]) = tally.extremes();
-                        row[23] = arcsinh(change.mean());
-                    }
-                    _ => {}
-                }
-                next += 1;
             }
         }
     }
@@ -443,216 +326,16 @@ pub(crate) fn window_weight(scale: f32, spread: f32) -> f32 {
 /// Largest weight of a metric in the loss: one that hardly ever changes must not drown the others.
 const LARGEST_WEIGHT: f32 = 1e3;
 
-fn arcsinh(x: f32) -> f32 {
-    // Of the magnitude, so that large negative values do not cancel, and bounded, so that the square is finite; `clamp` keeps a NaN.
-    let a = x.abs().clamp(0.0, 1e18);
-    (a + (a * a + 1.0).sqrt()).ln().copysign(x)
-}
-
-/// Running mean and extremes of the values that are there.
-struct Tally {
-    count: usize,
-    sum: f32,
-    min: f32,
-    max: f32,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            sum: 0.0,
-            min: f32::INFINITY,
-            max: f32::NEG_INFINITY,
-        }
+/// Mean, minimum, maximum and share of the values that are there.
+fn neighbourhood(values: &[f32]) -> Option<[f32; AROUND]> {
+    let there = || values.iter().copied().filter(|v| !v.is_nan());
+    let count = there().count();
+    if count == 0 {
+        return None;
     }
-}
-
-impl Tally {
-    fn add(&mut self, value: f32) {
-        if !value.is_nan() {
-            self.count += 1;
-            self.sum += value;
-            self.min = self.min.min(value);
-            self.max = self.max.max(value);
-        }
-    }
-
-    fn mean(&self) -> f32 {
-        if self.count == 0 {
-            0.0
-        } else {
-            self.sum / self.count as f32
-        }
-    }
-
-    fn extremes(&self) -> (f32, f32) {
-        if self.count == 0 {
-            (0.0, 0.0)
-        } else {
-            (arcsinh(self.min), arcsinh(self.max))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::data::Series;
-    use crate::net::tests::small;
-
-    /// One metric of interest (the first of three), hours 0–39; the horizon of a forecast at 30 is there in part.
-    fn columns() -> Columns {
-        let value = |hour: usize| match hour {
-            10 | 29 | 31 => f32::NAN,
-            hour => hour as f32,
-        };
-        let values = (0..36)
-            .flat_map(|hour| [value(hour), f32::NAN, 5.0])
-            .collect();
-        let states = Some((0..36).map(|hour| u8::from(hour == 26)).collect());
-        let series = Series {
-            server: "a".into(),
-            profile: 1,
-            start_ms: 0,
-            values,
-            states,
-        };
-        Columns::of(&series, 3).unwrap()
-    }
-
-    fn assembler() -> Assembler {
-        let normalisation = Normalisation {
-            floor: vec![2.0; 3],
-            spread: vec![8.0; 3],
-            centre: vec![1.0; 3],
-        };
-        Assembler {
-            shape: small(),
-            normalisation,
-            step_ms: 3_600_000,
-            time_zone: chrono_tz::UTC,
-            known: vec![contract::server_id("a")],
-            metric_weight: vec![1.0, 1.0, 3.0],
-        }
-    }
-
-    #[test]
-    fn gaps_are_zero_with_their_bit_zero() {
-        let (columns, a) = (columns(), assembler());
-        // Twelve hours of context only: the first three tokens are padding.
-        let batch = a.assemble(
-            &[Source::Columns {
-                columns: &columns,
-                issue: 12,
-            }],
-            true,
-            |_| false,
-        );
-        let width = a.shape.past_features();
-        let token = |metric: usize, token: usize| {
-            let at = (metric * a.shape.past() + token) * width;
-            &batch.past[at..at + width]
-        };
-        for padding in 0..3 {
-            assert_eq!(token(0, padding), vec![0.0; width]);
-        }
-        // Hours 8–11 with a gap at 10. Hours 0–11 without 10: median 5, P10 1, P90 9.
-        let z = |hour: f32| ((hour - 5.0) / 8.0).asinh();
-        let found = token(0, 5);
-        for (value, expected) in
-            found
-                .iter()
-                .zip([z(8.0), z(9.0), 0.0, z(11.0), 1.0, 1.0, 0.0, 1.0])
-        {
-            assert!((value - expected).abs() < 1e-6, "{found:?}");
-        }
-        // A metric that is never there, and one that never changes.
-        assert!(a.shape.past() == 6 && (0..6).all(|t| token(1, t) == vec![0.0; width]));
-        assert_eq!(token(2, 5)[..8], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
-        assert!(
-            batch
-                .past
-                .iter()
-                .chain(&batch.future)
-                .chain(&batch.statics)
-                .all(|v| v.abs() < 20.0)
-        );
-    }
-
-    #[test]
-    fn targets_yesterday_and_weights() {
-        let (columns, a) = (columns(), assembler());
-        let batch = a.assemble(
-            &[Source::Columns {
-                columns: &columns,
-                issue: 30,
-            }],
-            true,
-            |_| false,
-        );
-        // Context: hours 6–29 without 10 and 29.
-        let scale = batch.scales[0];
-        let u = |hour: f32| (hour - scale.median) / scale.scale;
-        let horizon = &batch.target[..8];
-        for (value, expected) in
-            horizon
-                .iter()
-                .zip([u(30.0), 0.0, u(32.0), u(33.0), u(34.0), u(35.0), 0.0, 0.0])
-        {
-            assert!((value - expected).abs() < 1e-6, "{horizon:?}");
-        }
-        let weight = (scale.scale / 8.0).sqrt();
-        assert_eq!(
-            batch.weight[..8],
-            [weight, 0.0, weight, weight, weight, weight, 0.0, 0.0]
-        );
-        // The same hours yesterday: 6 … 13; the gap at 10 becomes the last value, 28.
-        let yesterday = &batch.yesterday[..8];
-        for (value, hour) in yesterday
-            .iter()
-            .zip([6.0, 7.0, 8.0, 9.0, 28.0, 11.0, 12.0, 13.0])
-        {
-            assert!((value - u(hour)).abs() < 1e-6, "{yesterday:?}");
-        }
-        assert!((batch.anchors[2 * 3] - u(28.0)).abs() < 1e-6);
-        // The third metric weighs three times its window, but not in the divisor.
-        let third = (2.0_f32 / 8.0).sqrt();
-        assert_eq!(batch.weight[16], 3.0 * third);
-        assert!((batch.total - 5.0 * weight - 6.0 * third).abs() < 1e-4);
-    }
-
-    #[test]
-    fn states_profiles_and_ids() {
-        let (columns, a) = (columns(), assembler());
-        let windows = [30, 30].map(|issue| Source::Columns {
-            columns: &columns,
-            issue,
-        });
-        let batch = a.assemble(&windows, false, |window| window == 1);
-        let width = a.shape.past_features();
-        let row =
-            |token: usize| &batch.past[((3 * 6 + token) * 2) * width..][CALENDAR..CALENDAR + 3];
-        // Tokens end at hours 9, 13, …, 29; the last state of the sixth one is that of hour 29.
-        assert_eq!(
-            (row(0), row(5)),
-            (&[1.0, 0.0, 0.0][..], &[1.0, 0.0, 0.0][..])
-        );
-        let other = Context {
-            states: Some(vec![0, 1, 9]),
-            values: vec![1.0; 9],
-            server: "b".into(),
-            ..Context::default()
-        };
-        let rows = a.assemble(&[Source::Rows(&other)], false, |_| false);
-        let last = &rows.past[(3 * 6 + 5) * width..][CALENDAR..CALENDAR + 3];
-        assert_eq!(last, [0.0, 1.0, 0.0], "the last state that is known");
-        let first = &rows.past[(3 * 6) * width..][CALENDAR..CALENDAR + 3];
-        assert_eq!(first, [0.0, 0.0, 1.0], "unknown");
-        assert_eq!(batch.profile, [0.0, 1.0, 0.0, 1.0]);
-        assert_eq!(batch.identity[..8].iter().sum::<f32>(), 1.0);
-        assert_eq!(batch.identity[8..], [0.0; 8]);
-        assert_eq!(rows.identity, [0.0; 8], "a server that was never seen");
-    }
+    let (min, max) = there().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), v| {
+        (min.min(v), max.max(v))
+    });
+    let share = count as f32 / values.len() as f32;
+    Some([there().sum::<f32>() / count as f32, min, max, share])
 }

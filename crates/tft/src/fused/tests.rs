@@ -1,0 +1,335 @@
+//! Every kernel against the same formula in plain operations: values, and gradients of all inputs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::config::{HEAD, QUANTILES};
+use crate::net::Random;
+use burn::tensor::activation::{relu, sigmoid, softmax, softplus, tanh};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// A random input on a device with a graph.
+fn input<const D: usize>(shape: [usize; D], seed: u64, size: f32) -> Tensor<D> {
+    let plain = Random::new(seed, 0.0)
+        .weights(shape, 3, 3, &Device::flex())
+        .val()
+        .into_data();
+    Tensor::from_data(plain, &Device::flex().autodiff())
+        .mul_scalar(size)
+        .detach()
+        .require_grad()
+}
+
+#[track_caller]
+fn close<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    let (found, expected) = (
+        found.try_into_vec_as::<f32>().unwrap(),
+        expected.try_into_vec_as::<f32>().unwrap(),
+    );
+    for (f, e) in found.iter().zip(&expected) {
+        assert!(
+            (f - e).abs() <= 2e-5 * e.abs().max(1.0),
+            "{what}: {f} instead of {e}"
+        );
+    }
+}
+
+/// A weighted sum, so that every element of the result has another gradient.
+fn weighted<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    let (shape, device) = (x.dims(), Device::flex());
+    let count: usize = shape.iter().product();
+    let weights = (0..count)
+        .map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0)
+        .collect::<Vec<_>>();
+    x.mul(Tensor::from_data(
+        TensorData::new(weights, shape),
+        &device.autodiff(),
+    ))
+    .sum()
+}
+
+/// Compares results and gradients of `$inputs` between `$fused` and `$plain`, expressions of these inputs.
+macro_rules! check {
+    ([$($input:ident),+], $fused:expr, $plain:expr) => {{
+        let fused = $fused;
+        let plain = $plain;
+        close(fused.clone().inner(), plain.clone().inner(), "result");
+        let (by_hand, by_graph) = (weighted(fused).backward(), weighted(plain).backward());
+        $(close($input.grad(&by_hand).unwrap(), $input.grad(&by_graph).unwrap(), stringify!($input));)+
+    }};
+}
+
+#[test]
+fn gate_is_glu_skip_and_layer_norm() {
+    for (rows, width) in [(1, 1), (5, 7), (600, 16)] {
+        let (x, bias) = (input([rows, 2 * width], 1, 3.0), input([2 * width], 2, 1.0));
+        let residual = input([rows, width], 3, 2.0);
+        let (gamma, beta) = (input([width], 4, 1.0), input([width], 5, 1.0));
+        check!(
+            [x, bias, residual, gamma, beta],
+            gate(
+                x.clone(),
+                bias.clone(),
+                residual.clone(),
+                gamma.clone(),
+                beta.clone()
+            ),
+            {
+                let shifted = x.clone().add(bias.clone().unsqueeze_dim(0));
+                let glu = shifted
+                    .clone()
+                    .narrow(1, 0, width)
+                    .mul(sigmoid(shifted.narrow(1, width, width)));
+                let sum = residual.clone().add(glu);
+                burn::tensor::module::layer_norm(sum, gamma.clone(), Some(beta.clone()), 1e-5)
+            }
+        );
+    }
+}
+
+#[test]
+fn elu_shifts_and_turns() {
+    for (outer, rows, width, period) in [(1, 6, 5, 3), (3, 520, 4, 1), (2, 8, 1, 8)] {
+        let (x, shift) = (
+            input([outer, rows, width], 1, 5.0),
+            input([outer, period, width], 2, 1.0),
+        );
+        check!([x, shift], elu(x.clone(), shift.clone()), {
+            let shifts = shift.clone().repeat_dim(1, rows / period);
+            let y = x.clone().add(shifts);
+            let y = relu(y.clone()).add(y.clamp_max(0.0).exp().sub_scalar(1.0));
+            y.permute([1, 0, 2]).reshape([rows, outer * width])
+        });
+    }
+}
+
+#[test]
+fn elu_has_a_gradient_everywhere() {
+    // burn's own takes `exp` of positive values too, whose overflow makes the gradient NaN.
+    let x = Tensor::<3>::from_data([[[-200.0, -1.0, 1.0, 200.0]]], &Device::flex().autodiff())
+        .require_grad();
+    let shift = Tensor::zeros([1, 1, 4], &Device::flex());
+    let gradients = elu(x.clone(), shift).sum().backward();
+    let expected = Tensor::from_data([[[0.0, (-1.0_f32).exp(), 1.0, 1.0]]], &Device::flex());
+    close(x.grad(&gradients).unwrap(), expected, "gradient");
+}
+
+#[test]
+fn weigh_is_softmax_times_embeddings() {
+    for (rows, variables, width) in [(1, 1, 3), (4, 3, 5), (300, 15, 16)] {
+        let (x, scores) = (
+            input([rows, variables * width], 1, 2.0),
+            input([rows, variables], 2, 4.0),
+        );
+        check!([x, scores], weigh(x.clone(), scores.clone()), {
+            let weights = softmax(scores.clone(), 1).unsqueeze_dim::<3>(2);
+            x.clone()
+                .reshape([rows, variables, width])
+                .mul(weights)
+                .reshape([rows, variables * width])
+        });
+    }
+}
+
+#[test]
+fn mean_softmax_averages_the_heads() {
+    let scores = input([3, 2, 4, 21], 1, 5.0);
+    check!(
+        [scores],
+        mean_softmax(scores.clone()),
+        softmax(scores.clone(), 3).mean_dim(1).reshape([3, 4, 21])
+    );
+}
+
+/// One layer, step by step in plain operations.
+fn plain_lstm(
+    inputs: &Tensor<2>,
+    recurrent: &Tensor<2>,
+    bias: &Tensor<1>,
+    mut hidden: Tensor<2>,
+    mut cell: Tensor<2>,
+) -> (Vec<Tensor<2>>, Tensor<2>, Tensor<2>) {
+    let ([rows, _], [batch, width]) = (inputs.dims(), hidden.dims());
+    let mut out = Vec::new();
+    for step in 0..rows / batch {
+        let now = inputs
+            .clone()
+            .narrow(0, step * batch, batch)
+            .add(bias.clone().unsqueeze_dim(0));
+        let gates = now.add(hidden.matmul(recurrent.clone()));
+        let part = |k: usize| gates.clone().narrow(1, k * width, width);
+        cell = sigmoid(part(1))
+            .mul(cell)
+            .add(sigmoid(part(0)).mul(tanh(part(2))));
+        hidden = sigmoid(part(3)).mul(tanh(cell.clone()));
+        out.push(hidden.clone());
+    }
+    (out, hidden, cell)
+}
+
+#[test]
+fn lstm_is_encoder_then_decoder() {
+    for (batch, width, past, ahead) in [(1, 1, 1, 1), (3, 5, 4, 2), (70, 8, 3, 3)] {
+        let (x, y) = (
+            input([past * batch, 4 * width], 1, 2.0),
+            input([ahead * batch, 4 * width], 2, 2.0),
+        );
+        let (enc, dec) = (
+            input([width, 4 * width], 3, 1.0),
+            input([width, 4 * width], 4, 1.0),
+        );
+        let (enc_bias, dec_bias) = (input([4 * width], 5, 1.0), input([4 * width], 6, 1.0));
+        let (hidden, cell) = (input([batch, width], 7, 1.0), input([batch, width], 8, 2.0));
+        let layer = |recurrent: &Tensor<2>, bias: &Tensor<1>| LstmWeights {
+            recurrent: recurrent.clone(),
+            bias: bias.clone(),
+        };
+        check!(
+            [x, y, enc, dec, enc_bias, dec_bias, hidden, cell],
+            lstm(
+                x.clone(),
+                y.clone(),
+                layer(&enc, &enc_bias),
+                layer(&dec, &dec_bias),
+                hidden.clone(),
+                cell.clone()
+            ),
+            {
+                let (mut all, h, c) = plain_lstm(&x, &enc, &enc_bias, hidden.clone(), cell.clone());
+                all.extend(plain_lstm(&y, &dec, &dec_bias, h, c).0);
+                Tensor::cat(all, 0)
+            }
+        );
+    }
+}
+
+const HEAD_SIZES: [usize; 4] = [2, 3, 5, 4];
+
+/// Inputs of a head for 2 metrics, 3 tokens, 5 samples and blocks of 4, with gaps among the targets.
+fn head_inputs() -> HeadInputs {
+    let [metrics, tokens, batch, block] = HEAD_SIZES;
+    let values = |count: usize, seed: u64, size: f32| {
+        input([count], seed, size)
+            .inner()
+            .try_into_vec_as::<f32>()
+            .unwrap()
+    };
+    let points = metrics * tokens * batch * block;
+    let weight: Vec<f32> = (0..points)
+        .map(|i| {
+            if i % 7 == 0 {
+                0.0
+            } else {
+                1.0 + (i % 3) as f32
+            }
+        })
+        .collect();
+    let mut anchors = values(3 * metrics * batch, 1, 1.0);
+    anchors[..2 * metrics * batch]
+        .iter_mut()
+        .for_each(|v| *v = v.abs());
+    let (yesterday, target) = (values(points, 2, 2.0), values(points, 3, 3.0));
+    HeadInputs {
+        metrics,
+        tokens,
+        batch,
+        block,
+        anchors,
+        yesterday,
+        target,
+        total: weight.iter().sum(),
+        weight,
+    }
+}
+
+/// The formulas of `net::head` in plain operations: P10, P50 and P90, each `[metrics, tokens, batch, block]`.
+fn plain_quantiles(numbers: Tensor<3>, inputs: &HeadInputs) -> [Tensor<4>; 3] {
+    let device = numbers.device();
+    let [metrics, _, batch, block] = HEAD_SIZES;
+    let part = |k: usize| {
+        numbers
+            .clone()
+            .narrow(2, k * block, block)
+            .reshape(HEAD_SIZES)
+    };
+    let own = |k: usize| {
+        let values = inputs.anchors[k * metrics * batch..(k + 1) * metrics * batch].to_vec();
+        Tensor::<4>::from_data(TensorData::new(values, [metrics, 1, batch, 1]), &device)
+    };
+    let yesterday = Tensor::<4>::from_data(
+        TensorData::new(inputs.yesterday.clone(), HEAD_SIZES),
+        &device,
+    );
+    let median = sigmoid(part(0))
+        .mul(own(2))
+        .add(sigmoid(part(1)).mul(yesterday))
+        .add(part(2));
+    let below = softplus(part(3), 1.0)
+        .mul(own(0))
+        .add(softplus(part(5), 1.0));
+    let above = softplus(part(4), 1.0)
+        .mul(own(1))
+        .add(softplus(part(6), 1.0));
+    [median.clone().sub(below), median.clone(), median.add(above)]
+}
+
+#[test]
+fn head_is_the_formulas_and_the_masked_pinball_loss() {
+    let [metrics, tokens, batch, block] = HEAD_SIZES;
+    let numbers = input([metrics, tokens * batch, HEAD * block], 4, 3.0);
+    let inputs = head_inputs();
+    let host = numbers.clone().inner().try_into_vec_as::<f32>().unwrap();
+    let quantiles = head_quantiles(&host, &inputs);
+    let plain = plain_quantiles(numbers.clone(), &inputs);
+    let expected = Tensor::stack::<5>(plain.to_vec(), 0).inner();
+    let shape = [3, metrics, tokens, batch, block];
+    let found = Tensor::<5>::from_data(TensorData::new(quantiles, shape), &Device::flex());
+    close(found, expected, "quantiles");
+    let constant = |values: &Vec<f32>| {
+        Tensor::<4>::from_data(
+            TensorData::new(values.clone(), HEAD_SIZES),
+            &Device::flex().autodiff(),
+        )
+    };
+    check!([numbers], head_loss(numbers.clone(), inputs.clone()), {
+        let (target, weight) = (constant(&inputs.target), constant(&inputs.weight));
+        let losses = plain.into_iter().zip(QUANTILES).map(|(quantile, tau)| {
+            let d = target.clone().sub(quantile);
+            // τ d⁺ + (1 − τ) d⁻ = τ d + d⁻
+            d.clone().mul_scalar(tau).add(relu(d.neg()))
+        });
+        let loss = losses.reduce(|a, b| a.add(b)).unwrap();
+        loss.mul(weight).sum().div_scalar(3.0 * inputs.total)
+    });
+}
+
+#[test]
+fn pinball_by_hand() {
+    // P10, P50, P90 of three steps; the numbers that give them with all anchors 0: shift = median, additive widths.
+    let quantiles: [[f32; 3]; 3] = [[1.0, 2.0, 3.0], [-1.0, 0.0, 1.0], [0.0, 1.0, 5.0]];
+    let inverse = |width: f32| (width.exp() - 1.0).ln();
+    let mut numbers = vec![0.0; HEAD * 3];
+    for (i, [low, mid, high]) in quantiles.into_iter().enumerate() {
+        numbers[2 * 3 + i] = mid;
+        numbers[5 * 3 + i] = inverse(mid - low);
+        numbers[6 * 3 + i] = inverse(high - mid);
+    }
+    let inputs = HeadInputs {
+        metrics: 1,
+        tokens: 1,
+        batch: 1,
+        block: 3,
+        anchors: vec![0.0; 3],
+        yesterday: vec![0.0; 3],
+        target: vec![4.0, 99.0, 0.5],
+        weight: vec![1.0, 0.0, 2.0],
+        total: 3.0,
+    };
+    // First: 4 lies above all: 0.1·3 + 0.5·2 + 0.9·1 = 2.2. Second: masked. Third: 0.5, weight 2:
+    // 0.1·0.5 + 0.5·0.5 + 0.1·4.5 = 0.75.
+    let numbers = Tensor::from_data(TensorData::new(numbers, [1, 1, HEAD * 3]), &Device::flex());
+    let loss = head_loss(numbers, inputs);
+    let expected = Tensor::from_data([(2.2 + 2.0 * 0.75) / 3.0 / 3.0], &Device::flex());
+    close(loss, expected, "loss");
+}
