@@ -1,14 +1,15 @@
 //! How commands and roles reach Kafka: the client's settings, waiting for a broker, reading a
 //! topic from one place to another.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bus::{Consumer, Event, Limits, RecordRef, Start};
 
 use crate::config::Settings;
+use crate::ends::Ends;
 use crate::shutdown::Shutdown;
 
 /// How long a reader's thread may take to end.
@@ -76,12 +77,19 @@ pub(crate) async fn read_topic(
         return Ok(());
     }
     let offsets = bus::topics::end_offsets(settings, &[topic.to_owned()]).await?;
-    let mut left = Left::new(
-        offsets
-            .iter()
-            .map(|((_, p), range)| (*p, range.low, range.high)),
-    );
-    if until == Until::End && left.is_empty() {
+    let mut ends = match until {
+        Until::Stopped => Ends::never(),
+        Until::End => Ends::fixed(
+            offsets
+                .iter()
+                .map(|((topic, p), range)| (Arc::clone(topic), *p, range.high)),
+        ),
+    };
+    ends.answered();
+    for ((topic, partition), range) in &offsets {
+        ends.assign(topic, *partition, range.low);
+    }
+    if ends.done() {
         return Ok(());
     }
     let partitions: Vec<_> = offsets
@@ -98,23 +106,23 @@ pub(crate) async fn read_topic(
             match event {
                 Event::Chunk(chunk) => {
                     for record in chunk.iter() {
-                        let mine = until == Until::Stopped
-                            || left.includes(record.partition, record.offset);
+                        let mine = ends.take(record.topic, record.partition, record.offset);
                         if mine && each(&record)?.is_break() {
                             return Ok(());
                         }
-                        left.reached(record.partition, record.offset.saturating_add(1));
                     }
                 }
                 Event::Eof {
-                    partition, offset, ..
-                } => left.reached(partition, offset),
+                    topic,
+                    partition,
+                    offset,
+                } => ends.advance(&topic, partition, offset),
                 Event::Unavailable(line) => tracing::warn!("{line}"),
                 Event::Fatal(error) => return Err(error.into()),
                 // Fixed partitions are neither given nor taken.
                 Event::Assigned(_) | Event::Revoked(_) => {}
             }
-            if until == Until::End && left.is_empty() {
+            if ends.done() {
                 return Ok(());
             }
         }
@@ -122,53 +130,4 @@ pub(crate) async fn read_topic(
     let result = read().await;
     consumer.close(CLOSE_WITHIN).await;
     result
-}
-
-/// Partitions that have not been read to their fixed ends.
-#[derive(Debug)]
-struct Left(BTreeMap<i32, i64>);
-
-impl Left {
-    /// Of (partition, first offset, next offset), those that hold anything.
-    fn new(ranges: impl Iterator<Item = (i32, i64, i64)>) -> Self {
-        Self(
-            ranges
-                .filter(|(_, low, high)| low < high)
-                .map(|(partition, _, high)| (partition, high))
-                .collect(),
-        )
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn includes(&self, partition: i32, offset: i64) -> bool {
-        self.0.get(&partition).is_some_and(|end| offset < *end)
-    }
-
-    /// Everything below `next` was read.
-    fn reached(&mut self, partition: i32, next: i64) {
-        if self.0.get(&partition).is_some_and(|end| next >= *end) {
-            self.0.remove(&partition);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reader_ends_when_each_partition_has_reached_the_end_it_had() {
-        let mut left = Left::new([(0, 0, 3), (1, 5, 5), (2, 7, 9)].into_iter());
-        assert!(left.includes(0, 2) && !left.includes(0, 3) && !left.includes(1, 5));
-        left.reached(0, 3);
-        assert!(!left.is_empty());
-        left.reached(2, 8);
-        assert!(!left.is_empty());
-        // The end may be a transaction's marker: the position jumps past it.
-        left.reached(2, 10);
-        assert!(left.is_empty());
-    }
 }

@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod config;
 mod demo;
+mod ends;
 mod kafka;
 mod refusal;
 mod roles;

@@ -17,9 +17,9 @@ use lake::archive::{
 };
 use lake::store::Root;
 
-use super::ends::Ends;
 use super::summary::Summary;
-use super::{Ctx, RunOpts, fixed_ends, millis};
+use super::{Ctx, RunOpts, ends, millis};
+use crate::ends::Ends;
 use crate::shutdown::Shutdown;
 
 /// Consumer group of this role, below the topic prefix.
@@ -52,7 +52,7 @@ struct Archiver {
     writer: WriterId,
     policy: FlushPolicy,
     partitions: BTreeMap<(Arc<str>, i32), Owned>,
-    ends: Option<Ends>,
+    ends: Ends,
     consumed: u64,
     objects: u64,
 }
@@ -67,7 +67,7 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
         .iter()
         .map(|t| ctx.topic(*t))
         .collect();
-    let ends = fixed_ends(&ctx, &opts, &topics).await?;
+    let ends = ends(&ctx, opts, &topics).await?;
     let lake = lake::store::open(&ctx.config.lake.url)?;
     lake::store::probe(lake.store.as_ref()).await?;
     let consumer = Consumer::subscribe(&ctx.kafka(ROLE), GROUP, &topics, LIMITS)?;
@@ -129,7 +129,7 @@ impl Archiver {
                 Event::Unavailable(what) => self.ctx.unavailable(ROLE, &what),
                 Event::Fatal(error) => return Err(error).context("consume the topics to archive"),
             }
-            if self.ends.as_ref().is_some_and(Ends::done) {
+            if self.ends.done() {
                 return Ok(());
             }
         }
@@ -137,14 +137,11 @@ impl Archiver {
 
     async fn on_assigned(&mut self, assigned: Assigned) -> Result<()> {
         let mut starts = Vec::with_capacity(assigned.partitions.len());
-        if let Some(ends) = &mut self.ends {
-            ends.answered();
-        }
+        self.ends.answered();
         for part in &assigned.partitions {
             let owned = self.open(part).await?;
-            if let Some(ends) = &mut self.ends {
-                ends.assign(&part.topic, part.partition, owned.position);
-            }
+            self.ends
+                .assign(&part.topic, part.partition, owned.position);
             starts.push((
                 Arc::clone(&part.topic),
                 part.partition,
@@ -208,9 +205,7 @@ impl Archiver {
             if let Some(mut owned) = self.partitions.remove(&key) {
                 self.flush(&key, &mut owned, true).await?;
             }
-            if let Some(ends) = &mut self.ends {
-                ends.revoke(topic, *partition);
-            }
+            self.ends.revoke(topic, *partition);
         }
         revoked.done();
         Ok(())
@@ -220,18 +215,16 @@ impl Archiver {
         if let Some(owned) = self.partitions.get_mut(&(Arc::clone(topic), partition)) {
             owned.position = owned.position.max(offset);
         }
-        if let Some(ends) = &mut self.ends {
-            ends.advance(topic, partition, offset);
-        }
+        self.ends.advance(topic, partition, offset);
     }
 
     async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
         for record in chunk.iter() {
-            if let Some(ends) = &mut self.ends {
-                if !ends.includes(record.topic, record.partition, record.offset) {
-                    continue;
-                }
-                ends.advance(record.topic, record.partition, record.offset + 1);
+            if !self
+                .ends
+                .take(record.topic, record.partition, record.offset)
+            {
+                continue;
             }
             let key = (Arc::clone(record.topic), record.partition);
             let Some(owned) = self.partitions.get_mut(&key) else {

@@ -26,10 +26,10 @@ use self::history::{History, Inserted, UNKNOWN_STATE};
 pub(crate) use self::issue::prediction;
 use self::issue::{Due, Issuer};
 use super::batch::RollupRows;
-use super::ends::Ends;
 use super::production::ProductionWatch;
 use super::summary::Summary;
-use super::{Ctx, RunOpts, fixed_ends};
+use super::{Ctx, RunOpts, ends};
+use crate::ends::Ends;
 use crate::shutdown::Shutdown;
 use crate::training::LoadedModel;
 
@@ -69,7 +69,7 @@ struct Forecaster {
     partitions: BTreeMap<i32, Owned>,
     due: Vec<Due>,
     due_since: Option<Instant>,
-    ends: Option<Ends>,
+    ends: Ends,
     consumed: u64,
     values: Vec<f32>,
 }
@@ -78,7 +78,7 @@ struct Forecaster {
 pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<Summary> {
     let started = Instant::now();
     let topic = ctx.topic(Topic::Rollups);
-    let ends = fixed_ends(&ctx, &opts, std::slice::from_ref(&topic)).await?;
+    let ends = ends(&ctx, opts, std::slice::from_ref(&topic)).await?;
     let mut models = ProductionWatch::start(&ctx, ROLE)?;
     if !models.wait_for_first(opts, &shutdown).await? {
         return Ok(Summary::new(ROLE));
@@ -148,7 +148,7 @@ impl Forecaster {
                 Event::Unavailable(what) => self.ctx.unavailable(ROLE, &what),
                 Event::Fatal(error) => return Err(error).context("consume rollups"),
             }
-            if self.ends.as_ref().is_some_and(Ends::done) {
+            if self.ends.done() {
                 return self.issue().await;
             }
         }
@@ -158,9 +158,7 @@ impl Forecaster {
         let model = self.models.current().context("find the production model")?;
         let keep_ms = self.context_ms();
         let mut starts = Vec::with_capacity(assigned.partitions.len());
-        if let Some(ends) = &mut self.ends {
-            ends.answered();
-        }
+        self.ends.answered();
         for part in &assigned.partitions {
             let commit = resume_from(part);
             let start = commit.map_or(part.committed.unwrap_or(part.low).max(part.low), |c| {
@@ -172,9 +170,7 @@ impl Forecaster {
                 issued_through = commit.and_then(|c| c.issued_through),
                 "forecast takes partition"
             );
-            if let Some(ends) = &mut self.ends {
-                ends.assign(&self.topic, part.partition, start);
-            }
+            self.ends.assign(&self.topic, part.partition, start);
             let owned = Owned {
                 servers: HashMap::new(),
                 reread: Reread::new(keep_ms, commit),
@@ -200,9 +196,7 @@ impl Forecaster {
         for (topic, partition) in &revoked.partitions {
             self.ctx.lag.forget(&self.ctx, GROUP, topic, *partition);
             self.partitions.remove(partition);
-            if let Some(ends) = &mut self.ends {
-                ends.revoke(topic, *partition);
-            }
+            self.ends.revoke(topic, *partition);
         }
         revoked.done();
         Ok(())
@@ -212,9 +206,7 @@ impl Forecaster {
         if let Some(owned) = self.partitions.get_mut(&partition) {
             owned.reread.advance(offset);
         }
-        if let Some(ends) = &mut self.ends {
-            ends.advance(&self.topic, partition, offset);
-        }
+        self.ends.advance(&self.topic, partition, offset);
     }
 
     async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
@@ -234,11 +226,8 @@ impl Forecaster {
         let contract = Arc::clone(&self.ctx.contract);
         let rows = RollupRows::new(&batch, contract.metrics.iter().map(|m| m.name.as_str()))?;
         for (row, (record, decoded)) in chunk.iter().zip(decoded).enumerate() {
-            if let Some(ends) = &mut self.ends {
-                if !ends.includes(&self.topic, record.partition, record.offset) {
-                    continue;
-                }
-                ends.advance(&self.topic, record.partition, record.offset + 1);
+            if !self.ends.take(&self.topic, record.partition, record.offset) {
+                continue;
             }
             self.consumed += 1;
             let usable = decoded && rows.contract(row) == contract.fingerprint();

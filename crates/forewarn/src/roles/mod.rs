@@ -7,7 +7,6 @@ pub(crate) mod archive;
 mod batch;
 pub(crate) mod control;
 pub(crate) mod drift;
-mod ends;
 pub(crate) mod forecast;
 mod lag;
 mod output;
@@ -23,11 +22,11 @@ use anyhow::{Context as _, Result};
 use contract::{Contract, Topic};
 
 pub(crate) use self::batch::RollupRows;
-use self::ends::Ends;
 use self::lag::LagBook;
 pub(crate) use self::summary::Summary;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::ends::Ends;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 
@@ -123,16 +122,17 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 }
 
 /// The topics' end offsets at this moment, where the run has an end.
-async fn fixed_ends(ctx: &Ctx, opts: &RunOpts, topics: &[String]) -> Result<Option<Ends>> {
+async fn ends(ctx: &Ctx, opts: RunOpts, topics: &[String]) -> Result<Ends> {
     if !opts.until_end {
-        return Ok(None);
+        return Ok(Ends::never());
     }
     let ends = bus::topics::end_offsets(&ctx.kafka("ends"), topics)
         .await
         .context("read end offsets")?;
-    Ok(Some(Ends::new(ends.into_iter().map(
-        |((topic, partition), range)| (topic.to_string(), partition, range.high),
-    ))))
+    let ends = ends.into_iter();
+    Ok(Ends::fixed(
+        ends.map(|((topic, p), range)| (topic, p, range.high)),
+    ))
 }
 
 /// Runs one role to its end.

@@ -19,10 +19,10 @@ use contract::{GapReason, Topic};
 use window::rollup::{Aggregate, Commit, Outcome, Partition, Record, RollupConfig};
 
 use super::batch::MetricRows;
-use super::ends::Ends;
 use super::output::RollupOutput;
 use super::summary::{PartitionCounts, Summary};
-use super::{Ctx, RunOpts, fixed_ends, millis};
+use super::{Ctx, RunOpts, ends, millis};
+use crate::ends::Ends;
 use crate::shutdown::Shutdown;
 
 /// Consumer group of this role, below the topic prefix.
@@ -78,7 +78,7 @@ struct Rollup {
     /// Counts of partitions that were given away.
     past: BTreeMap<i32, PartitionCounts>,
     rejected: BTreeMap<String, u64>,
-    ends: Option<Ends>,
+    ends: Ends,
     raw: Vec<Option<f32>>,
     values: Vec<f32>,
     gaps: Vec<(usize, GapReason)>,
@@ -88,7 +88,7 @@ struct Rollup {
 pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<Summary> {
     let started = Instant::now();
     let topic = ctx.topic(Topic::Metrics);
-    let ends = fixed_ends(&ctx, &opts, std::slice::from_ref(&topic)).await?;
+    let ends = ends(&ctx, opts, std::slice::from_ref(&topic)).await?;
     let consumer = Consumer::subscribe(
         &ctx.kafka(ROLE),
         GROUP,
@@ -156,7 +156,7 @@ impl Rollup {
                 Event::Unavailable(what) => self.ctx.unavailable(ROLE, &what),
                 Event::Fatal(error) => return Err(error).context("consume metrics"),
             }
-            if self.ends.as_ref().is_some_and(Ends::done) {
+            if self.ends.done() {
                 return Ok(());
             }
         }
@@ -165,9 +165,7 @@ impl Rollup {
     fn on_assigned(&mut self, assigned: Assigned) {
         let now_ms = self.ctx.clock.now_ms();
         let mut starts = Vec::with_capacity(assigned.partitions.len());
-        if let Some(ends) = &mut self.ends {
-            ends.answered();
-        }
+        self.ends.answered();
         for part in &assigned.partitions {
             let commit = resume_from(part);
             let start = commit.map_or(part.committed.unwrap_or(part.low).max(part.low), |c| {
@@ -179,9 +177,7 @@ impl Rollup {
                 closed_through = commit.and_then(|c| c.closed_through),
                 "rollup takes partition"
             );
-            if let Some(ends) = &mut self.ends {
-                ends.assign(&self.topic, part.partition, start);
-            }
+            self.ends.assign(&self.topic, part.partition, start);
             self.partitions.insert(
                 part.partition,
                 Owned {
@@ -209,9 +205,7 @@ impl Rollup {
             if let Some(owned) = self.partitions.remove(partition) {
                 add_counts(self.past.entry(*partition).or_default(), &owned.engine);
             }
-            if let Some(ends) = &mut self.ends {
-                ends.revoke(topic, *partition);
-            }
+            self.ends.revoke(topic, *partition);
         }
         revoked.done();
         Ok(())
@@ -222,9 +216,7 @@ impl Rollup {
             owned.at_end = true;
             owned.engine.advance(offset);
         }
-        if let Some(ends) = &mut self.ends {
-            ends.advance(&self.topic, partition, offset);
-        }
+        self.ends.advance(&self.topic, partition, offset);
     }
 
     /// Decodes a chunk into columns, then offers each record to its partition's engine.
@@ -253,11 +245,8 @@ impl Rollup {
         )?;
         let now_ms = self.ctx.clock.now_ms();
         for (row, (record, decoded)) in chunk.iter().zip(decoded).enumerate() {
-            if let Some(ends) = &mut self.ends {
-                if !ends.includes(&self.topic, record.partition, record.offset) {
-                    continue;
-                }
-                ends.advance(&self.topic, record.partition, record.offset + 1);
+            if !self.ends.take(&self.topic, record.partition, record.offset) {
+                continue;
             }
             let rejected = match decoded {
                 Err(error) => self.offer_undecodable(&record, &error, now_ms),
@@ -378,7 +367,7 @@ impl Rollup {
 
     async fn on_tick(&mut self) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
-        if self.ends.is_none() {
+        if !self.ends.is_fixed() {
             let idle_after_ms = millis(self.ctx.config.rollup.idle_after);
             for (partition, owned) in &mut self.partitions {
                 let (buckets, _) = owned.engine.num_open();

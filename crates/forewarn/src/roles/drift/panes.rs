@@ -21,10 +21,10 @@ use window::align::Align;
 use window::context::{Reread, RereadCommit};
 
 use super::ROLE;
+use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
-use crate::roles::ends::Ends;
 use crate::roles::production::ProductionWatch;
-use crate::roles::{Ctx, RunOpts, fixed_ends, millis};
+use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
 
 /// Consumer group of this stage, below the topic prefix.
@@ -74,7 +74,7 @@ struct Stage {
     production: ProductionWatch,
     decoder: Decoder,
     partitions: BTreeMap<i32, Owned>,
-    ends: Option<Ends>,
+    ends: Ends,
     consumed: u64,
     produced: u64,
     undelivered: bool,
@@ -83,7 +83,7 @@ struct Stage {
 /// Runs to the stop; returns records consumed and panes produced.
 pub(super) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<(u64, u64)> {
     let topics = [ctx.topic(Topic::Rollups), ctx.topic(Topic::Predictions)];
-    let ends = fixed_ends(&ctx, &opts, &topics).await?;
+    let ends = ends(&ctx, opts, &topics).await?;
     let mut production = ProductionWatch::start(&ctx, ROLE)?;
     if !production.wait_for_first(opts, &shutdown).await? {
         return Ok((0, 0));
@@ -147,7 +147,7 @@ impl Stage {
                     return Err(error).context("consume rollups and predictions");
                 }
             }
-            if self.ends.as_ref().is_some_and(Ends::done) {
+            if self.ends.done() {
                 return self.release_all().await;
             }
         }
@@ -169,9 +169,7 @@ impl Stage {
     }
 
     fn on_assigned(&mut self, assigned: Assigned) -> Result<()> {
-        if let Some(ends) = &mut self.ends {
-            ends.answered();
-        }
+        self.ends.answered();
         let mut starts = Vec::with_capacity(assigned.partitions.len());
         let mut commits: BTreeMap<i32, [Option<RereadCommit>; 2]> = BTreeMap::new();
         for part in &assigned.partitions {
@@ -179,9 +177,7 @@ impl Stage {
             let start = commit.map_or(part.committed.unwrap_or(part.low).max(part.low), |c| {
                 c.offset
             });
-            if let Some(ends) = &mut self.ends {
-                ends.assign(&part.topic, part.partition, start);
-            }
+            self.ends.assign(&part.topic, part.partition, start);
             let which = usize::from(part.topic == self.predictions);
             if let Some(slot) = commits.entry(part.partition).or_default().get_mut(which) {
                 *slot = commit;
@@ -231,18 +227,14 @@ impl Stage {
         for (topic, partition) in &revoked.partitions {
             self.ctx.lag.forget(&self.ctx, GROUP, topic, *partition);
             self.partitions.remove(partition);
-            if let Some(ends) = &mut self.ends {
-                ends.revoke(topic, *partition);
-            }
+            self.ends.revoke(topic, *partition);
         }
         revoked.done();
         Ok(())
     }
 
     async fn on_end(&mut self, topic: &Arc<str>, partition: i32, offset: i64) -> Result<()> {
-        if let Some(ends) = &mut self.ends {
-            ends.advance(topic, partition, offset);
-        }
+        self.ends.advance(topic, partition, offset);
         if let Some(owned) = self.partitions.get_mut(&partition) {
             if *topic == self.predictions {
                 owned.align.set_at_end(true);
@@ -276,11 +268,11 @@ impl Stage {
         for (record, decoded) in chunk.iter().zip(is_row) {
             let index = row;
             row += usize::from(*record.topic == self.rollups);
-            if let Some(ends) = &mut self.ends {
-                if !ends.includes(record.topic, record.partition, record.offset) {
-                    continue;
-                }
-                ends.advance(record.topic, record.partition, record.offset + 1);
+            if !self
+                .ends
+                .take(record.topic, record.partition, record.offset)
+            {
+                continue;
             }
             self.consumed += 1;
             touched.insert(record.partition);
@@ -393,7 +385,7 @@ impl Stage {
 
     /// A silent partition holds no window open: its bucket closes by the clock.
     async fn close_silent(&mut self) -> Result<()> {
-        if self.ends.is_some() {
+        if self.ends.is_fixed() {
             return Ok(());
         }
         let now_ms = self.ctx.clock.now_ms();

@@ -16,10 +16,10 @@ use drift::{PaneOutcome, Policy, ReportRequest, Windows};
 use window::context::{Reading, Reread, RereadCommit};
 
 use super::ROLE;
+use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
-use crate::roles::ends::Ends;
 use crate::roles::production::ProductionWatch;
-use crate::roles::{Ctx, RunOpts, fixed_ends, millis};
+use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
 
 /// Consumer group of this stage, below the topic prefix.
@@ -57,7 +57,7 @@ struct Stage {
     reported: Option<i64>,
     policy: policy::State,
     last_decision: Option<(Decision, i64)>,
-    ends: Option<Ends>,
+    ends: Ends,
     consumed: u64,
     produced: u64,
 }
@@ -65,7 +65,7 @@ struct Stage {
 /// Runs to the stop; returns panes consumed and records produced.
 pub(super) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<(u64, u64)> {
     let topics = [ctx.topic(Topic::DriftPanes)];
-    let ends = fixed_ends(&ctx, &opts, &topics).await?;
+    let ends = ends(&ctx, opts, &topics).await?;
     let mut production = ProductionWatch::start(&ctx, ROLE)?;
     if !production.wait_for_first(opts, &shutdown).await? {
         return Ok((0, 0));
@@ -127,14 +127,12 @@ impl Stage {
                 Event::Eof {
                     partition, offset, ..
                 } => {
-                    if let Some(ends) = &mut self.ends {
-                        ends.advance(&self.panes_topic, partition, offset);
-                    }
+                    self.ends.advance(&self.panes_topic, partition, offset);
                 }
                 Event::Unavailable(what) => self.ctx.unavailable(ROLE, &what),
                 Event::Fatal(error) => return Err(error).context("consume panes"),
             }
-            if self.ends.as_ref().is_some_and(Ends::done) {
+            if self.ends.done() {
                 return self.report_due().await;
             }
         }
@@ -148,9 +146,7 @@ impl Stage {
     }
 
     fn on_assigned(&mut self, assigned: Assigned) {
-        if let Some(ends) = &mut self.ends {
-            ends.answered();
-        }
+        self.ends.answered();
         let mut starts = Vec::new();
         for part in &assigned.partitions {
             let commit = part.committed.and_then(|offset| {
@@ -162,9 +158,7 @@ impl Stage {
             let start = commit
                 .map_or(part.committed.unwrap_or(part.low), |c| c.offset)
                 .max(part.low);
-            if let Some(ends) = &mut self.ends {
-                ends.assign(&part.topic, part.partition, start);
-            }
+            self.ends.assign(&part.topic, part.partition, start);
             self.windows = Windows::new(Arc::clone(&self.ctx.contract));
             self.partitions.clear();
             self.reported = commit.and_then(|c| c.issued_through);
@@ -184,9 +178,7 @@ impl Stage {
         self.commit().await?;
         for (topic, partition) in &revoked.partitions {
             self.reread = None;
-            if let Some(ends) = &mut self.ends {
-                ends.revoke(topic, *partition);
-            }
+            self.ends.revoke(topic, *partition);
         }
         revoked.done();
         Ok(())
@@ -195,11 +187,11 @@ impl Stage {
     async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
         for record in chunk.iter() {
-            if let Some(ends) = &mut self.ends {
-                if !ends.includes(&self.panes_topic, record.partition, record.offset) {
-                    continue;
-                }
-                ends.advance(&self.panes_topic, record.partition, record.offset + 1);
+            if !self
+                .ends
+                .take(&self.panes_topic, record.partition, record.offset)
+            {
+                continue;
             }
             let Some(reread) = &mut self.reread else {
                 continue;
@@ -227,7 +219,7 @@ impl Stage {
             seen.newest = seen.newest.max(pane.bucket);
             seen.last_ms = now_ms;
             // Panes come in bucket order per partition, so a later one completes those before it.
-            if is_new && later && self.ends.is_some() {
+            if is_new && later && self.ends.is_fixed() {
                 self.report_due().await?;
             }
         }
@@ -238,7 +230,7 @@ impl Stage {
     async fn report_due(&mut self) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
         let idle_ms = millis(self.ctx.config.rollup.idle_after);
-        let live = self.ends.is_none();
+        let live = !self.ends.is_fixed();
         let speaking = |seen: &&Seen| !live || now_ms - seen.last_ms < idle_ms;
         let newest = self.partitions.values().map(|seen| seen.newest).max();
         let reached = self
