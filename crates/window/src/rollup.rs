@@ -37,6 +37,10 @@ pub use commit::Commit;
 pub use config::{Aggregate, ConfigError, RollupConfig};
 pub use partition::Partition;
 
+use std::ops::AddAssign;
+
+use serde::Serialize;
+
 /// One decoded record of `metrics`.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -110,7 +114,7 @@ impl Reject {
 }
 
 /// How many records of each outcome an engine has seen since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Records offered, whatever became of them.
     pub consumed: u64,
@@ -143,6 +147,17 @@ impl Counts {
             Outcome::Replayed => self.replayed += 1,
             Outcome::Rejected(_) => self.rejected += 1,
         }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.consumed += other.consumed;
+        self.accepted += other.accepted;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+        self.replayed += other.replayed;
+        self.rejected += other.rejected;
     }
 }
 

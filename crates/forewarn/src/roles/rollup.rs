@@ -16,11 +16,12 @@ use anyhow::{Context, Result};
 use bus::{Assigned, Chunk, CommitOffset, Consumer, Event, Limits, Revoked, Start};
 use contract::codec::{DecodeError, Decoder, RollupRow};
 use contract::{GapReason, Topic};
-use window::rollup::{Aggregate, Commit, Outcome, Partition, Record, RollupConfig};
+use lake::training::rollup_config;
+use window::rollup::{Commit, Counts, Outcome, Partition, Record, RollupConfig};
 
 use super::batch::MetricRows;
 use super::output::RollupOutput;
-use super::summary::{PartitionCounts, Summary};
+use super::summary::Summary;
 use super::{Ctx, RunOpts, ends, millis};
 use crate::ends::Ends;
 use crate::shutdown::Shutdown;
@@ -46,16 +47,13 @@ struct Owned {
     at_end: bool,
     committed: Option<Commit>,
     /// What the metrics already show.
-    told: PartitionCounts,
+    told: Counts,
 }
 
 impl Owned {
     /// Brings the metrics up to the engine's counts.
     fn tell(&mut self, ctx: &Ctx, topic: &str, partition: i32) {
-        let (now, before) = (
-            partition_counts(&self.engine),
-            std::mem::take(&mut self.told),
-        );
+        let (now, before) = (self.engine.counts(), self.told);
         let counters = ctx.telemetry.records(ROLE, topic, partition);
         counters.consumed.inc_by(now.consumed - before.consumed);
         counters.accepted.inc_by(now.accepted - before.accepted);
@@ -76,7 +74,7 @@ struct Rollup {
     output: RollupOutput,
     partitions: BTreeMap<i32, Owned>,
     /// Counts of partitions that were given away.
-    past: BTreeMap<i32, PartitionCounts>,
+    past: BTreeMap<i32, Counts>,
     rejected: BTreeMap<String, u64>,
     ends: Ends,
     raw: Vec<Option<f32>>,
@@ -96,7 +94,10 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
         LIMITS,
     )?;
     let mut role = Rollup {
-        config: Arc::new(engine_config(&ctx)?),
+        config: Arc::new(rollup_config(
+            &ctx.contract,
+            millis(ctx.config.rollup.grace),
+        )?),
         decoder: Decoder::new(Topic::Metrics, &ctx.contract)?,
         output: RollupOutput::new(&ctx)?,
         topic: Arc::from(topic),
@@ -112,24 +113,6 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
     };
     role.serve(&shutdown).await?;
     role.finish(started).await
-}
-
-/// The engine's settings from configuration and contract.
-pub(crate) fn engine_config(ctx: &Ctx) -> Result<RollupConfig> {
-    let aggregates: Vec<Aggregate> = ctx
-        .contract
-        .metrics
-        .iter()
-        .map(|metric| match metric.rollup {
-            contract::RollupFn::Mean => Aggregate::Mean,
-            contract::RollupFn::Last => Aggregate::Last,
-        })
-        .collect();
-    Ok(RollupConfig::new(
-        ctx.contract.step_ms(),
-        millis(ctx.config.rollup.grace),
-        &aggregates,
-    )?)
 }
 
 impl Rollup {
@@ -185,7 +168,7 @@ impl Rollup {
                     last_arrival_ms: now_ms,
                     at_end: false,
                     committed: commit,
-                    told: PartitionCounts::default(),
+                    told: Counts::default(),
                 },
             );
             starts.push((
@@ -203,7 +186,7 @@ impl Rollup {
         for (topic, partition) in &revoked.partitions {
             self.ctx.lag.forget(&self.ctx, GROUP, topic, *partition);
             if let Some(owned) = self.partitions.remove(partition) {
-                add_counts(self.past.entry(*partition).or_default(), &owned.engine);
+                *self.past.entry(*partition).or_default() += owned.engine.counts();
             }
             self.ends.revoke(topic, *partition);
         }
@@ -419,10 +402,7 @@ impl Rollup {
         let mut summary = Summary::new(ROLE);
         summary.partitions = std::mem::take(&mut self.past);
         for (partition, owned) in &self.partitions {
-            add_counts(
-                summary.partitions.entry(*partition).or_default(),
-                &owned.engine,
-            );
+            *summary.partitions.entry(*partition).or_default() += owned.engine.counts();
         }
         summary.total_partitions();
         summary.rejected = Some(self.rejected);
@@ -468,26 +448,4 @@ fn resume_from(part: &bus::AssignedPartition) -> Option<Commit> {
 
 fn index(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
-}
-
-fn partition_counts(engine: &Partition) -> PartitionCounts {
-    let counts = engine.counts();
-    PartitionCounts {
-        consumed: counts.consumed,
-        accepted: counts.accepted,
-        duplicate: counts.duplicate,
-        late: counts.late,
-        rejected: counts.rejected,
-        replayed: counts.replayed,
-    }
-}
-
-fn add_counts(into: &mut PartitionCounts, engine: &Partition) {
-    let counts = partition_counts(engine);
-    into.consumed += counts.consumed;
-    into.accepted += counts.accepted;
-    into.duplicate += counts.duplicate;
-    into.late += counts.late;
-    into.rejected += counts.rejected;
-    into.replayed += counts.replayed;
 }

@@ -3,18 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-
-/// Records read from one partition and what became of them:
-/// `accepted + duplicate + late + rejected + replayed = consumed`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct PartitionCounts {
-    pub(crate) consumed: u64,
-    pub(crate) accepted: u64,
-    pub(crate) duplicate: u64,
-    pub(crate) late: u64,
-    pub(crate) rejected: u64,
-    pub(crate) replayed: u64,
-}
+use window::rollup::Counts;
 
 /// One role's account of a run. Fields that make no sense for a role are left out.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -33,8 +22,10 @@ pub(crate) struct Summary {
     pub(crate) rejected: Option<BTreeMap<String, u64>>,
     pub(crate) produced: u64,
     pub(crate) seconds: f64,
+    /// Records read from each partition and what became of them:
+    /// `accepted + duplicate + late + rejected + replayed = consumed`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) partitions: BTreeMap<i32, PartitionCounts>,
+    pub(crate) partitions: BTreeMap<i32, Counts>,
 }
 
 impl Summary {
@@ -48,14 +39,14 @@ impl Summary {
 
     /// Adds partition counts up into the totals.
     pub(crate) fn total_partitions(&mut self) {
-        let sum = |of: fn(&PartitionCounts) -> u64| self.partitions.values().map(of).sum::<u64>();
-        let (consumed, accepted) = (sum(|c| c.consumed), sum(|c| c.accepted));
-        let (duplicate, late, replayed) =
-            (sum(|c| c.duplicate), sum(|c| c.late), sum(|c| c.replayed));
-        self.consumed = consumed;
-        self.accepted = Some(accepted);
-        self.duplicate = Some(duplicate);
-        self.late = Some(late);
-        self.replayed = Some(replayed);
+        let mut total = Counts::default();
+        for counts in self.partitions.values() {
+            total += *counts;
+        }
+        self.consumed = total.consumed;
+        self.accepted = Some(total.accepted);
+        self.duplicate = Some(total.duplicate);
+        self.late = Some(total.late);
+        self.replayed = Some(total.replayed);
     }
 }

@@ -185,13 +185,7 @@ impl Engines<'_, '_> {
         for (mut engine, _) in self.engines.into_values() {
             engine.close_idle();
             drain(&mut engine, self.collector);
-            let counts = engine.counts();
-            total.consumed += counts.consumed;
-            total.accepted += counts.accepted;
-            total.duplicate += counts.duplicate;
-            total.late += counts.late;
-            total.replayed += counts.replayed;
-            total.rejected += counts.rejected;
+            total += engine.counts();
         }
         total
     }
