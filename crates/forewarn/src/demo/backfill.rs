@@ -231,17 +231,8 @@ async fn seed(
                 }
                 Event::Revoked(revoked) => revoked.done(),
                 Event::Chunk(chunk) => {
-                    for record in chunk.iter() {
-                        if record
-                            .value
-                            .is_none_or(|value| decoder.push(value).is_err())
-                        {
-                            decoder.push_null();
-                        }
-                    }
-                    let batch = decoder.finish();
-                    let names = ctx.contract.metrics.iter().map(|m| m.name.as_str());
-                    let rows = RollupRows::new(&batch, names)?;
+                    let values = chunk.iter().map(|record| record.value);
+                    let rows = RollupRows::decode(&mut decoder, &ctx.contract, values)?;
                     for (row, record) in chunk.iter().enumerate() {
                         if let Some((reread, _)) = parts.get_mut(&record.partition) {
                             reread.observe(record.offset, rows.bucket(row));

@@ -5,6 +5,8 @@ use arrow::array::{
     Array, AsArray, Float32Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
 use arrow::datatypes::{Float32Type, TimestampMillisecondType};
+use contract::Contract;
+use contract::codec::Decoder;
 
 /// One batch of raw records, column by column.
 pub(crate) struct MetricRows {
@@ -72,11 +74,31 @@ pub(crate) struct RollupRows {
 }
 
 impl RollupRows {
-    /// `metrics`: the names of all metrics in model order.
-    pub(crate) fn new<'a>(
-        batch: &RecordBatch,
-        metrics: impl Iterator<Item = &'a str>,
+    /// Decodes the values of `rollups` records, one row each; what does not decode is a row without
+    /// anything in it.
+    pub(crate) fn decode<'a>(
+        decoder: &mut Decoder,
+        contract: &Contract,
+        values: impl Iterator<Item = Option<&'a [u8]>>,
     ) -> Result<Self> {
+        for value in values {
+            if value.is_none_or(|value| decoder.push(value).is_err()) {
+                decoder.push_null();
+            }
+        }
+        Self::new(
+            &decoder.finish(),
+            contract.metrics.iter().map(|m| m.name.as_str()),
+        )
+    }
+
+    /// Whether the record decoded: every rollup names its contract.
+    pub(crate) fn is_decoded(&self, row: usize) -> bool {
+        !self.contract.is_null(row)
+    }
+
+    /// `metrics`: the names of all metrics in model order.
+    fn new<'a>(batch: &RecordBatch, metrics: impl Iterator<Item = &'a str>) -> Result<Self> {
         Ok(Self {
             server: strings(batch, "server")?,
             bucket: timestamps(batch, "timestamp")?,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use bus::{Assigned, Chunk, CommitOffset, Consumer, Event, Limits, Revoked, Start};
+use bus::{Assigned, Chunk, Consumer, Event, Limits, Revoked, Start};
 use contract::Topic;
 use contract::codec::Decoder;
 use window::context::{Reading, Reread, RereadCommit};
@@ -26,6 +26,7 @@ use self::history::{History, Inserted, UNKNOWN_STATE};
 pub(crate) use self::issue::prediction;
 use self::issue::{Due, Issuer};
 use super::batch::RollupRows;
+use super::offsets::{changed, reread_from, start_of};
 use super::production::ProductionWatch;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends};
@@ -160,10 +161,8 @@ impl Forecaster {
         let mut starts = Vec::with_capacity(assigned.partitions.len());
         self.ends.answered();
         for part in &assigned.partitions {
-            let commit = resume_from(part);
-            let start = commit.map_or(part.committed.unwrap_or(part.low).max(part.low), |c| {
-                c.offset
-            });
+            let commit = reread_from(part, "forecast");
+            let start = start_of(part, commit.as_ref());
             tracing::info!(
                 partition = part.partition,
                 offset = start,
@@ -210,31 +209,18 @@ impl Forecaster {
     }
 
     async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
-        let decoded: Vec<bool> = chunk
-            .iter()
-            .map(|record| {
-                let ok = record
-                    .value
-                    .is_some_and(|value| self.decoder.push(value).is_ok());
-                if !ok {
-                    self.decoder.push_null();
-                }
-                ok
-            })
-            .collect();
-        let batch = self.decoder.finish();
         let contract = Arc::clone(&self.ctx.contract);
-        let rows = RollupRows::new(&batch, contract.metrics.iter().map(|m| m.name.as_str()))?;
-        for (row, (record, decoded)) in chunk.iter().zip(decoded).enumerate() {
+        let values = chunk.iter().map(|record| record.value);
+        let rows = RollupRows::decode(&mut self.decoder, &contract, values)?;
+        for (row, record) in chunk.iter().enumerate() {
             if !self.ends.take(&self.topic, record.partition, record.offset) {
                 continue;
             }
             self.consumed += 1;
-            let usable = decoded && rows.contract(row) == contract.fingerprint();
-            if usable {
+            if rows.contract(row) == contract.fingerprint() {
                 self.on_row(&rows, row, record.partition, record.offset);
             } else {
-                self.skip(record.partition, record.offset, decoded);
+                self.skip(record.partition, record.offset, rows.is_decoded(row));
             }
             if self.due.len() >= self.ctx.config.forecast.batch {
                 self.issue().await?;
@@ -350,20 +336,8 @@ impl Forecaster {
                     .lag
                     .note(GROUP, &self.topic, *partition, now.offset, now.position);
             }
-            if let Some(now) = commit
-                && commit != owned.committed
-            {
-                offsets.push(CommitOffset {
-                    topic: Arc::clone(&self.topic),
-                    partition: *partition,
-                    offset: now.offset,
-                    metadata: now.metadata(),
-                });
-                owned.committed = commit;
-            }
-        }
-        if offsets.is_empty() {
-            return Ok(());
+            let before = &mut owned.committed;
+            offsets.extend(changed(&self.topic, *partition, commit, before));
         }
         self.consumer
             .commit(offsets)
@@ -374,21 +348,6 @@ impl Forecaster {
     fn context_ms(&self) -> i64 {
         let steps = i64::try_from(self.ctx.contract.context_steps).unwrap_or(i64::MAX);
         steps.saturating_mul(self.ctx.contract.step_ms())
-    }
-}
-
-fn resume_from(part: &bus::AssignedPartition) -> Option<RereadCommit> {
-    let offset = part.committed?;
-    match RereadCommit::from_metadata(offset, &part.metadata) {
-        Ok(commit) => commit.map(|c| RereadCommit {
-            offset: c.offset.max(part.low),
-            position: c.position.max(part.low),
-            ..c
-        }),
-        Err(error) => {
-            tracing::warn!(partition = part.partition, %error, "forecast starts without history");
-            None
-        }
     }
 }
 

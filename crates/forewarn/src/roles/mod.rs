@@ -9,6 +9,7 @@ pub(crate) mod control;
 pub(crate) mod drift;
 pub(crate) mod forecast;
 mod lag;
+mod offsets;
 mod output;
 mod production;
 pub(crate) mod rollup;

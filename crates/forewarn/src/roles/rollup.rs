@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bus::{Assigned, Chunk, CommitOffset, Consumer, Event, Limits, Revoked, Start};
+use bus::{Assigned, Chunk, Consumer, Event, Limits, Revoked, Start};
 use contract::codec::{DecodeError, Decoder, RollupRow};
 use contract::{GapReason, Topic};
 use lake::training::rollup_config;
 use window::rollup::{Commit, Counts, Outcome, Partition, Record, RollupConfig};
 
 use super::batch::MetricRows;
+use super::offsets::{changed, start_of};
 use super::output::RollupOutput;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends, millis};
@@ -151,9 +152,7 @@ impl Rollup {
         self.ends.answered();
         for part in &assigned.partitions {
             let commit = resume_from(part);
-            let start = commit.map_or(part.committed.unwrap_or(part.low).max(part.low), |c| {
-                c.offset
-            });
+            let start = start_of(part, commit.as_ref());
             tracing::info!(
                 partition = part.partition,
                 offset = start,
@@ -376,20 +375,8 @@ impl Rollup {
                     .lag
                     .note(GROUP, &self.topic, *partition, now.offset, now.position);
             }
-            if let Some(now) = commit
-                && commit != owned.committed
-            {
-                offsets.push(CommitOffset {
-                    topic: Arc::clone(&self.topic),
-                    partition: *partition,
-                    offset: now.offset,
-                    metadata: now.metadata(),
-                });
-                owned.committed = commit;
-            }
-        }
-        if offsets.is_empty() {
-            return Ok(());
+            let before = &mut owned.committed;
+            offsets.extend(changed(&self.topic, *partition, commit, before));
         }
         self.consumer
             .commit(offsets)

@@ -9,10 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bus::{
-    Assigned, Chunk, CommitOffset, Consumer, Event, Limits, Out, Producer, RecordRef, Revoked,
-    Start,
-};
+use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, RecordRef, Revoked, Start};
 use contract::Topic;
 use contract::codec::Decoder;
 use contract::record::{Pane, Prediction};
@@ -23,6 +20,7 @@ use window::context::{Reread, RereadCommit};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
+use crate::roles::offsets::{changed, reread_from, start_of};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -173,10 +171,8 @@ impl Stage {
         let mut starts = Vec::with_capacity(assigned.partitions.len());
         let mut commits: BTreeMap<i32, [Option<RereadCommit>; 2]> = BTreeMap::new();
         for part in &assigned.partitions {
-            let commit = resume_from(part);
-            let start = commit.map_or(part.committed.unwrap_or(part.low).max(part.low), |c| {
-                c.offset
-            });
+            let commit = reread_from(part, "drift");
+            let start = start_of(part, commit.as_ref());
             self.ends.assign(&part.topic, part.partition, start);
             let which = usize::from(part.topic == self.predictions);
             if let Some(slot) = commits.entry(part.partition).or_default().get_mut(which) {
@@ -248,24 +244,12 @@ impl Stage {
     }
 
     async fn on_chunk(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut is_row = Vec::with_capacity(chunk.len());
-        for record in chunk.iter() {
-            let mut decoded = false;
-            if *record.topic == self.rollups {
-                decoded = record
-                    .value
-                    .is_some_and(|value| self.decoder.push(value).is_ok());
-                if !decoded {
-                    self.decoder.push_null();
-                }
-            }
-            is_row.push(decoded);
-        }
-        let batch = self.decoder.finish();
         let contract = Arc::clone(&self.ctx.contract);
-        let rows = RollupRows::new(&batch, contract.metrics.iter().map(|m| m.name.as_str()))?;
+        let rollups = chunk.iter().filter(|r| *r.topic == self.rollups);
+        let values = rollups.map(|record| record.value);
+        let rows = RollupRows::decode(&mut self.decoder, &contract, values)?;
         let (mut row, mut touched) = (0, std::collections::BTreeSet::new());
-        for (record, decoded) in chunk.iter().zip(is_row) {
+        for record in chunk.iter() {
             let index = row;
             row += usize::from(*record.topic == self.rollups);
             if !self
@@ -278,7 +262,7 @@ impl Stage {
             touched.insert(record.partition);
             if *record.topic == self.predictions {
                 self.on_prediction(&record);
-            } else if decoded && rows.contract(index) == contract.fingerprint() {
+            } else if rows.contract(index) == contract.fingerprint() {
                 self.hold(&rows, index, &record);
             } else {
                 self.ctx.telemetry.skipped(ROLE, "rollup_not_usable", 1);
@@ -449,37 +433,12 @@ impl Stage {
                         .lag
                         .note(GROUP, topic, *partition, commit.offset, commit.position);
                 }
-                if let Some(commit) = now
-                    && now != *before
-                {
-                    *before = now;
-                    offsets.push(CommitOffset {
-                        topic: Arc::clone(topic),
-                        partition: *partition,
-                        offset: commit.offset,
-                        metadata: commit.metadata(),
-                    });
-                }
+                offsets.extend(changed(topic, *partition, now, before));
             }
         }
         self.consumer
             .commit(offsets)
             .await
             .context("commit offsets of drift")
-    }
-}
-
-fn resume_from(part: &bus::AssignedPartition) -> Option<RereadCommit> {
-    let offset = part.committed?;
-    match RereadCommit::from_metadata(offset, &part.metadata) {
-        Ok(commit) => commit.map(|c| RereadCommit {
-            offset: c.offset.max(part.low),
-            position: c.position.max(part.low),
-            ..c
-        }),
-        Err(error) => {
-            tracing::warn!(topic = %part.topic, partition = part.partition, %error, "drift starts without history");
-            None
-        }
     }
 }

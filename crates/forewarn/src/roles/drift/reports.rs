@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bus::{Assigned, Chunk, CommitOffset, Consumer, Event, Limits, Out, Producer, Revoked, Start};
+use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, Revoked, Start};
 use contract::Topic;
 use contract::record::{ControlPayload, DECISION, Decision, DriftReport, Pane};
 use drift::{PaneOutcome, Policy, ReportRequest, Windows};
@@ -18,6 +18,7 @@ use window::context::{Reading, Reread, RereadCommit};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
+use crate::roles::offsets::{changed, reread_from, start_of};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -149,15 +150,8 @@ impl Stage {
         self.ends.answered();
         let mut starts = Vec::new();
         for part in &assigned.partitions {
-            let commit = part.committed.and_then(|offset| {
-                RereadCommit::from_metadata(offset, &part.metadata).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "drift reports start without history");
-                    None
-                })
-            });
-            let start = commit
-                .map_or(part.committed.unwrap_or(part.low), |c| c.offset)
-                .max(part.low);
+            let commit = reread_from(part, "drift reports");
+            let start = start_of(part, commit.as_ref());
             self.ends.assign(&part.topic, part.partition, start);
             self.windows = Windows::new(Arc::clone(&self.ctx.contract));
             self.partitions.clear();
@@ -335,21 +329,10 @@ impl Stage {
             reread.issued(reported);
         }
         let now = reread.commit();
-        if let Some(commit) = now
-            && now != self.committed
-        {
-            self.committed = now;
-            let offset = CommitOffset {
-                topic: Arc::clone(&self.panes_topic),
-                partition: 0,
-                offset: commit.offset,
-                metadata: commit.metadata(),
-            };
-            self.consumer
-                .commit(vec![offset])
-                .await
-                .context("commit offsets of drift reports")?;
-        }
-        Ok(())
+        let offset = changed(&self.panes_topic, 0, now, &mut self.committed);
+        self.consumer
+            .commit(offset.into_iter().collect())
+            .await
+            .context("commit offsets of drift reports")
     }
 }
