@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::production::ProductionWatch;
 use super::summary::Summary;
 use super::{Ctx, RunOpts};
 use crate::shutdown::Shutdown;
@@ -25,14 +26,18 @@ const ROLE: &str = "drift";
 /// Runs both stages until `shutdown`, or with `--until-end` one after the other.
 pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<Summary> {
     let started = Instant::now();
+    let mut production = ProductionWatch::start(&ctx, ROLE)?;
+    if !production.wait_for_first(opts, &shutdown).await? {
+        return Ok(Summary::new(ROLE));
+    }
     let (consumed, produced) = if opts.until_end {
-        let panes = panes::run(ctx.clone(), opts, shutdown.clone()).await?;
-        let reports = reports::run(ctx, opts, shutdown).await?;
+        let panes = panes::run(ctx.clone(), opts, production.clone(), shutdown.clone()).await?;
+        let reports = reports::run(ctx, opts, production, shutdown).await?;
         (panes.0, panes.1 + reports.1)
     } else {
         let (panes, reports) = tokio::try_join!(
-            panes::run(ctx.clone(), opts, shutdown.clone()),
-            reports::run(ctx, opts, shutdown),
+            panes::run(ctx.clone(), opts, production.clone(), shutdown.clone()),
+            reports::run(ctx, opts, production, shutdown),
         )?;
         (panes.0, panes.1 + reports.1)
     };

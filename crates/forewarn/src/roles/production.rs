@@ -21,12 +21,13 @@ use crate::training::{LoadedModel, load_model};
 /// How often the registry is looked at without an event.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// One role's view of production.
+/// One role's view of production; clones share the watcher and what it loaded.
+#[derive(Clone)]
 pub(crate) struct ProductionWatch {
     ctx: Ctx,
     role: &'static str,
     latest: watch::Receiver<Option<Arc<LoadedModel>>>,
-    task: JoinHandle<Result<()>>,
+    _watcher: Arc<Task>,
 }
 
 impl ProductionWatch {
@@ -47,7 +48,7 @@ impl ProductionWatch {
             ctx: ctx.clone(),
             role,
             latest,
-            task: tokio::spawn(watcher.watch()),
+            _watcher: Arc::new(Task(tokio::spawn(watcher.watch()))),
         })
     }
 
@@ -98,9 +99,12 @@ impl ProductionWatch {
     }
 }
 
-impl Drop for ProductionWatch {
+/// Ends with the last view.
+struct Task(JoinHandle<Result<()>>);
+
+impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 

@@ -79,13 +79,14 @@ struct Stage {
 }
 
 /// Runs to the stop; returns records consumed and panes produced.
-pub(super) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<(u64, u64)> {
+pub(super) async fn run(
+    ctx: Ctx,
+    opts: RunOpts,
+    production: ProductionWatch,
+    shutdown: Shutdown,
+) -> Result<(u64, u64)> {
     let topics = [ctx.topic(Topic::Rollups), ctx.topic(Topic::Predictions)];
     let ends = ends(&ctx, opts, &topics).await?;
-    let mut production = ProductionWatch::start(&ctx, ROLE)?;
-    if !production.wait_for_first(opts, &shutdown).await? {
-        return Ok((0, 0));
-    }
     let consumer = Consumer::subscribe(&ctx.kafka("drift-panes"), GROUP, &topics, LIMITS)?;
     let [rollups, predictions] = topics;
     let mut stage = Stage {

@@ -64,13 +64,14 @@ struct Stage {
 }
 
 /// Runs to the stop; returns panes consumed and records produced.
-pub(super) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<(u64, u64)> {
+pub(super) async fn run(
+    ctx: Ctx,
+    opts: RunOpts,
+    production: ProductionWatch,
+    shutdown: Shutdown,
+) -> Result<(u64, u64)> {
     let topics = [ctx.topic(Topic::DriftPanes)];
     let ends = ends(&ctx, opts, &topics).await?;
-    let mut production = ProductionWatch::start(&ctx, ROLE)?;
-    if !production.wait_for_first(opts, &shutdown).await? {
-        return Ok((0, 0));
-    }
     let mut stage = Stage {
         drift_topic: ctx.topic(Topic::Drift),
         consumer: Consumer::subscribe(&ctx.kafka("drift-reports"), GROUP, &topics, LIMITS)?,
