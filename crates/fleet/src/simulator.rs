@@ -86,6 +86,14 @@ pub struct Record<'a> {
     pub values: &'a [f32],
 }
 
+impl<'a> Record<'a> {
+    /// The values as they are sent: what is no number was not measured.
+    pub fn measured(&self) -> impl Iterator<Item = Option<f32>> + use<'a> {
+        let measured = |value: &f32| Some(*value).filter(|value| !value.is_nan());
+        self.values.iter().map(measured)
+    }
+}
+
 /// The records of one step, in the order of the servers; a silent server has none.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
@@ -117,13 +125,10 @@ impl<'a> Step<'a> {
     /// [`RecordsError`] when they do not fit.
     pub fn append_to(&self, records: &mut Records) -> Result<(), RecordsError> {
         for record in self.records() {
-            let values: [Option<f32>; NUM_METRICS] = std::array::from_fn(|i| {
-                record
-                    .values
-                    .get(i)
-                    .copied()
-                    .filter(|value| !value.is_nan())
-            });
+            let mut values = [None; NUM_METRICS];
+            for (value, measured) in values.iter_mut().zip(record.measured()) {
+                *value = measured;
+            }
             records.push(&Row {
                 server: record.server,
                 timestamp_ms: record.timestamp_ms,

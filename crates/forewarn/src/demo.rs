@@ -140,16 +140,17 @@ impl Demo<'_> {
             Clock::scaled(start_ms, self.args.speed),
             Arc::clone(&self.telemetry),
         );
-        let filled = backfill::fill(&held, &mut simulator, start_ms).await?;
+        let trained_ms = start_ms - DAY_MS;
+        let filled = backfill::fill(&held, &mut simulator, start_ms, trained_ms).await?;
         self.account.line(&format!(
             "back-filled {} rollups of {} servers: {} days up to {}",
             filled.rows,
-            filled.data.series.len(),
+            simulator.servers().len(),
             BACKFILL_DAYS,
             training::rfc3339(start_ms),
         ))?;
         backfill::seed_groups(&held, start_ms).await?;
-        if !self.first_model(&held, filled.data, start_ms).await? {
+        if !self.first_model(&held, filled.data, trained_ms).await? {
             return Ok(());
         }
         // The stream's time begins now, whatever the first training took.
@@ -170,8 +171,7 @@ impl Demo<'_> {
     }
 
     /// Trains and registers the first model, as of the end of day seven; `false` when stopped.
-    async fn first_model(&self, ctx: &Ctx, data: tft::Dataset, start_ms: i64) -> Result<bool> {
-        let trained_ms = start_ms - DAY_MS;
+    async fn first_model(&self, ctx: &Ctx, data: tft::Dataset, trained_ms: i64) -> Result<bool> {
         self.account.line(&format!(
             "training the first model on the days before {} (at most {FIRST_TRAINING_SECONDS} s)",
             training::rfc3339(trained_ms)
@@ -181,7 +181,7 @@ impl Demo<'_> {
         config.seed = self.args.seed;
         let job = training::Job {
             contract: Arc::clone(&ctx.contract),
-            data: backfill::before(&ctx.contract, &data, trained_ms),
+            data,
             config,
             now_ms: trained_ms,
             trigger: "first model".to_owned(),

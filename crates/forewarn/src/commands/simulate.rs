@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use contract::codec::MetricRow;
 use fleet::replay::Pacer;
-use fleet::{FleetSpec, Record, Scenario, Simulator};
+use fleet::{FleetSpec, Scenario, Simulator};
 use lake::records::{RecordWriter, Row};
 use serde_json::json;
 use tokio::time::Instant;
@@ -67,20 +67,14 @@ fn simulator(args: &SimulateArgs, app: &App) -> Result<Simulator, Refusal> {
         .map_err(|error| Refusal::new(error.to_string()))
 }
 
-/// A value that is no number was not measured.
-fn values_of(record: &Record<'_>, values: &mut Vec<Option<f32>>) {
-    values.clear();
-    let measured = |value: &f32| Some(*value).filter(|value| !value.is_nan());
-    values.extend(record.values.iter().map(measured));
-}
-
 fn to_file(mut simulator: Simulator, path: &Path, app: &App) -> Result<(u64, usize)> {
     let servers = simulator.servers().len();
     let mut writer = RecordWriter::create(path, &app.settings.contract)?;
     let mut values = Vec::new();
     while let Some(step) = simulator.next_step() {
         for record in step.records() {
-            values_of(&record, &mut values);
+            values.clear();
+            values.extend(record.measured());
             writer.write(&Row {
                 server: record.server,
                 timestamp_ms: Some(record.timestamp_ms),
@@ -110,7 +104,8 @@ async fn to_kafka(
             break;
         }
         for record in step.records() {
-            values_of(&record, &mut values);
+            values.clear();
+            values.extend(record.measured());
             publisher
                 .send(&MetricRow {
                     server: record.server,

@@ -1,19 +1,21 @@
 //! The days before the stream: rollups on the topic, the same rows as training data, and where the
 //! services go on from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bus::{CommitOffset, Consumer, Event, Limits, Out, Producer, Start};
+use contract::Topic;
 use contract::codec::{Decoder, Encoder, RollupRow};
-use contract::{Contract, Topic};
 use fleet::Simulator;
+use lake::training::{Collector, Rollup, Selection};
 use window::bucket_of;
 use window::context::{Reread, RereadCommit};
 
 use crate::roles::{Ctx, RollupRows, drift, forecast};
+use crate::training::dataset;
 
 /// Raw records that a five-minute mean stands for: one every five seconds.
 const RECORDS_A_BUCKET: i32 = 60;
@@ -24,17 +26,26 @@ const SEED_WITHIN: Duration = Duration::from_secs(30);
 /// What was back-filled.
 pub(super) struct Filled {
     pub(super) rows: u64,
+    /// What the first model may learn from.
     pub(super) data: tft::Dataset,
 }
 
-/// Sends all rollups before `end_ms` and keeps them as training data.
-pub(super) async fn fill(ctx: &Ctx, simulator: &mut Simulator, end_ms: i64) -> Result<Filled> {
+/// Sends all rollups before `end_ms` and keeps those before `data_to_ms` as training data.
+pub(super) async fn fill(
+    ctx: &Ctx,
+    simulator: &mut Simulator,
+    end_ms: i64,
+    data_to_ms: i64,
+) -> Result<Filled> {
     let contract = Arc::clone(&ctx.contract);
     let topic = ctx.topic(Topic::Rollups);
     let producer = Producer::new(&ctx.kafka("demo-backfill"))?;
     let encoder = Encoder::new(&contract)?;
-    let start_ms = simulator.next_ms();
-    let mut grid = Grids::new(&contract, start_ms, end_ms);
+    let selection = Selection {
+        to_ms: Some(data_to_ms),
+        ..Selection::default()
+    };
+    let mut collector = Collector::new(&contract, &selection);
     let (mut value, mut cleaned, mut rows) = (Vec::new(), Vec::new(), 0_u64);
     while simulator.next_ms() < end_ms {
         let Some(step) = simulator.next_step() else {
@@ -42,8 +53,7 @@ pub(super) async fn fill(ctx: &Ctx, simulator: &mut Simulator, end_ms: i64) -> R
         };
         for record in step.records() {
             let bucket = bucket_of(record.timestamp_ms, contract.step_ms());
-            let raw = record.values.iter().map(|v| v.is_finite().then_some(*v));
-            contract.clean(raw, &mut cleaned, &mut |_, _| {});
+            contract.clean(record.measured(), &mut cleaned, &mut |_, _| {});
             value.clear();
             encoder.encode_rollup(
                 &RollupRow {
@@ -66,13 +76,13 @@ pub(super) async fn fill(ctx: &Ctx, simulator: &mut Simulator, end_ms: i64) -> R
                 })
                 .await
                 .context("send back-filled rollups")?;
-            grid.put(
-                record.server,
-                record.profile,
+            collector.add(&Rollup {
+                server: record.server,
                 bucket,
-                Some(record.state),
-                &cleaned,
-            );
+                profile: record.profile_index,
+                state: Some(record.state_index),
+                values: &cleaned,
+            });
             rows += 1;
         }
     }
@@ -82,95 +92,8 @@ pub(super) async fn fill(ctx: &Ctx, simulator: &mut Simulator, end_ms: i64) -> R
         .context("deliver back-filled rollups")?;
     Ok(Filled {
         rows,
-        data: grid.finish(),
+        data: dataset(collector.finish()?),
     })
-}
-
-/// The part of the data before `to_ms`.
-pub(super) fn before(contract: &Contract, data: &tft::Dataset, to_ms: i64) -> tft::Dataset {
-    let metrics = contract.num_metrics();
-    let cut = |series: &tft::Series| {
-        let steps = usize::try_from((to_ms - series.start_ms) / contract.step_ms()).unwrap_or(0);
-        let mut series = series.clone();
-        series.values.truncate(steps * metrics);
-        if let Some(states) = &mut series.states {
-            states.truncate(steps);
-        }
-        series
-    };
-    tft::Dataset {
-        series: data.series.iter().map(cut).collect(),
-    }
-}
-
-/// Dense grids that grow row by row.
-struct Grids<'a> {
-    contract: &'a Contract,
-    start_ms: i64,
-    steps: usize,
-    index: HashMap<String, usize>,
-    series: Vec<tft::Series>,
-}
-
-impl<'a> Grids<'a> {
-    fn new(contract: &'a Contract, start_ms: i64, end_ms: i64) -> Self {
-        let steps = usize::try_from((end_ms - start_ms) / contract.step_ms()).unwrap_or(0);
-        Self {
-            contract,
-            start_ms,
-            steps,
-            index: HashMap::new(),
-            series: Vec::new(),
-        }
-    }
-
-    fn put(
-        &mut self,
-        server: &str,
-        profile: &str,
-        bucket: i64,
-        state: Option<&str>,
-        values: &[f32],
-    ) {
-        let metrics = self.contract.num_metrics();
-        let place = match self.index.get(server) {
-            Some(place) => *place,
-            None => {
-                self.series.push(tft::Series {
-                    server: server.to_owned(),
-                    profile: self.contract.profile_of(server, Some(profile)),
-                    start_ms: self.start_ms,
-                    values: vec![f32::NAN; self.steps * metrics],
-                    states: Some(vec![u8::MAX; self.steps]),
-                });
-                self.index.insert(server.to_owned(), self.series.len() - 1);
-                self.series.len() - 1
-            }
-        };
-        let Ok(step) = usize::try_from((bucket - self.start_ms) / self.contract.step_ms()) else {
-            return;
-        };
-        let Some(series) = self.series.get_mut(place) else {
-            return;
-        };
-        if let Some(row) = series.values.get_mut(step * metrics..(step + 1) * metrics) {
-            row.copy_from_slice(values);
-        }
-        let state = state.and_then(|s| self.contract.state_index(s));
-        let known = series
-            .states
-            .as_mut()
-            .and_then(|states| states.get_mut(step));
-        if let (Some(place), Some(state)) = (known, state.and_then(|s| u8::try_from(s).ok())) {
-            *place = state;
-        }
-    }
-
-    fn finish(self) -> tft::Dataset {
-        tft::Dataset {
-            series: self.series,
-        }
-    }
 }
 
 /// Commits for the groups of `forecast` and `drift` what they would have committed at the end of

@@ -36,7 +36,7 @@ pub(super) fn start(
             let mut sent = 0;
             for record in step.records() {
                 values.clear();
-                values.extend(record.values.iter().map(|v| v.is_finite().then_some(*v)));
+                values.extend(record.measured());
                 value.clear();
                 encoder.encode_metric(
                     &MetricRow {

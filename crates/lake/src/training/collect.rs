@@ -21,16 +21,21 @@ pub const MAX_VALUES: usize = 1 << 29;
 const DAY_MS: i64 = 86_400_000;
 
 /// One rollup row on its way into a grid.
-pub(super) struct Rollup<'a> {
-    pub(super) server: &'a str,
-    pub(super) bucket: i64,
-    pub(super) profile: usize,
-    pub(super) state: Option<usize>,
+pub struct Rollup<'a> {
+    /// Name of the server.
+    pub server: &'a str,
+    /// Start of the bucket, ms.
+    pub bucket: i64,
+    /// Index of the profile in the contract.
+    pub profile: usize,
+    /// Index of the state in the contract; `None` where nobody said.
+    pub state: Option<usize>,
     /// All metrics in model order; NaN is a gap.
-    pub(super) values: &'a [f32],
+    pub values: &'a [f32],
 }
 
-pub(super) struct Collector<'a> {
+/// Rows of many servers that become one dense grid each; the first of a server and bucket wins.
+pub struct Collector<'a> {
     pub(super) contract: &'a Contract,
     pub(super) selection: &'a Selection<'a>,
     /// By server: ordered, so that the result does not depend on a hash.
@@ -49,7 +54,9 @@ struct Rows {
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(contract: &'a Contract, selection: &'a Selection<'a>) -> Self {
+    /// Holds nothing yet.
+    #[must_use]
+    pub fn new(contract: &'a Contract, selection: &'a Selection<'a>) -> Self {
         Collector {
             contract,
             selection,
@@ -60,7 +67,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Takes a row, if it is wanted.
-    pub(super) fn add(&mut self, row: &Rollup<'_>) {
+    pub fn add(&mut self, row: &Rollup<'_>) {
         if !self.selection.has_bucket(row.bucket) || !(self.selection.servers)(row.server) {
             return;
         }
@@ -113,7 +120,11 @@ impl<'a> Collector<'a> {
         self.other_contract = self.other_contract.saturating_add(rows);
     }
 
-    pub(super) fn finish(self) -> Result<TrainingWindow, TrainingError> {
+    /// The grids of the wanted rows.
+    ///
+    /// # Errors
+    /// [`TrainingError::Span`] and [`TrainingError::TooLarge`].
+    pub fn finish(self) -> Result<TrainingWindow, TrainingError> {
         let newest = self.servers.values().flat_map(|rows| &rows.buckets).max();
         let from = match (newest, self.selection.last_days) {
             (Some(&newest), Some(days)) => newest

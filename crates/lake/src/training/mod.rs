@@ -2,7 +2,7 @@
 //!
 //! [`TrainingWindow::from_archive`] reads the archive's objects (skipping those that lie outside the time asked for by
 //! their footers), [`TrainingWindow::from_files`] record files, whose raw records go through the same engine as the
-//! service's. Repeats are dropped by (server, bucket), the first wins; rows of another contract are skipped and counted.
+//! service's; a [`Collector`] takes rows from elsewhere. Repeats are dropped by (server, bucket), the first wins; rows of another contract are skipped and counted.
 //! The positions that were read are part of the result: the same positions give the same data.
 //!
 //! It is not: a normalisation or a split. Values are as they were rolled up, gaps are NaN.
@@ -21,9 +21,8 @@ use window::rollup::{ConfigError, Counts};
 use crate::archive::{ArchiveError, tail_offset};
 use crate::records::{Kind, RecordError, RecordFile, parquet_files};
 use crate::verify::Bad;
-use collect::Collector;
 
-pub use collect::{MAX_STEPS, MAX_VALUES, NO_STATE};
+pub use collect::{Collector, MAX_STEPS, MAX_VALUES, NO_STATE, Rollup};
 pub use raw::rollup_config;
 
 /// Which rows are wanted.
