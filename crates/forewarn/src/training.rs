@@ -15,6 +15,7 @@ mod stored;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use contract::Contract;
 use contract::record::{ControlPayload, MODEL_PROMOTED, MODEL_PUBLISHED, ModelChange};
 use lake::registry::{NewVersion, Registry};
 
@@ -45,6 +46,21 @@ pub(crate) fn dataset(window: lake::training::TrainingWindow) -> tft::Dataset {
     });
     tft::Dataset {
         series: series.collect(),
+    }
+}
+
+/// The context of a series that ends before step `end`.
+fn context_at(contract: &Contract, series: &tft::Series, end: usize) -> tft::Context {
+    let metrics = contract.num_metrics();
+    let start = end.saturating_sub(contract.context_steps);
+    let values = series.values.get(start * metrics..end * metrics);
+    let states = series.states.as_ref().and_then(|s| s.get(start..end));
+    tft::Context {
+        server: series.server.clone(),
+        profile: series.profile,
+        end_ms: series.start_ms + i64::try_from(end).unwrap_or(i64::MAX) * contract.step_ms(),
+        values: values.unwrap_or_default().to_vec(),
+        states: states.map(<[u8]>::to_vec),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! * Every row of `rollups` that is the newest of its server gives exactly one prediction once the
-//!   server has [`MIN_ROWS`] rows of context (every N-th bucket with `forecast.every = N`).
+//!   server has [`MIN_CONTEXT_ROWS`] rows of context (every N-th bucket with `forecast.every = N`).
 //! * `gap-free-reload`: a new model is taken between two buckets of a partition; no bucket is
 //!   skipped or forecast twice.
 //! * A restart reads the context again (24 h) and issues nothing that was issued before: the
@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result};
 use bus::{Assigned, Chunk, Consumer, Event, Limits, Revoked, Start};
 use contract::Topic;
 use contract::codec::Decoder;
+use tft::eval::MIN_CONTEXT_ROWS;
 use window::context::{Reading, Reread, RereadCommit};
 
 use self::history::{History, Inserted, UNKNOWN_STATE};
@@ -37,8 +38,6 @@ use crate::training::LoadedModel;
 /// Consumer group of this role, below the topic prefix.
 pub(crate) const GROUP: &str = "forecast";
 const ROLE: &str = "forecast";
-/// Rows of context below which a server is still warming up.
-pub(crate) const MIN_ROWS: usize = 12;
 /// Servers kept per partition. More: memory (16 KB each with 14 metrics); fewer: a large fleet is
 /// not forecast in full.
 const MAX_SERVERS: usize = 50_000;
@@ -283,7 +282,7 @@ impl Forecaster {
         let is_due = inserted == Inserted::Newest
             && reading == Reading::New
             && (bucket / contract.step_ms()) % every == 0;
-        if !is_due || history.rows() < MIN_ROWS {
+        if !is_due || history.rows() < MIN_CONTEXT_ROWS {
             return;
         }
         self.due.push(Due {

@@ -73,7 +73,6 @@ pub(crate) async fn watch(ctx: Ctx, shutdown: Shutdown) {
             .keys()
             .map(|(_, topic, _)| topic.to_string())
             .collect();
-        topics.dedup();
         topics.sort_unstable();
         topics.dedup();
         if topics.is_empty() {

@@ -8,6 +8,7 @@ use contract::Contract;
 use contract::record::Prediction;
 use drift::{Baseline, BaselineBuilder, Calibration, HeldOutRow};
 
+use super::context_at;
 use crate::roles::forecast::prediction;
 
 /// Steps between two forecasts of a server in the held-out replay: one an hour is enough for
@@ -83,13 +84,17 @@ fn held_out_forecasts(
     data: &tft::Dataset,
     held_out_ms: i64,
 ) -> Result<Vec<Prediction>> {
-    let contexts = contexts(contract, data, held_out_ms);
-    let mut forecasts = Vec::with_capacity(contexts.len());
-    for batch in contexts.chunks(BATCH) {
+    let ends = issue_steps(contract, data, held_out_ms);
+    let mut forecasts = Vec::with_capacity(ends.len());
+    for batch in ends.chunks(BATCH) {
+        let contexts: Vec<_> = batch
+            .iter()
+            .map(|&(series, end)| context_at(contract, series, end))
+            .collect();
         let made = model
-            .predict(batch)
+            .predict(&contexts)
             .context("forecast the held-out hours")?;
-        forecasts.extend(batch.iter().zip(&made).map(|(context, forecast)| {
+        forecasts.extend(contexts.iter().zip(&made).map(|(context, forecast)| {
             prediction(contract, version, context, contract.context_steps, forecast)
         }));
     }
@@ -97,28 +102,20 @@ fn held_out_forecasts(
     Ok(forecasts)
 }
 
-fn contexts(contract: &Contract, data: &tft::Dataset, held_out_ms: i64) -> Vec<tft::Context> {
+/// The series and steps at which a forecast is issued, one an hour.
+fn issue_steps<'a>(
+    contract: &Contract,
+    data: &'a tft::Dataset,
+    held_out_ms: i64,
+) -> Vec<(&'a tft::Series, usize)> {
     let (step_ms, metrics) = (contract.step_ms(), contract.num_metrics().max(1));
-    let mut contexts = Vec::new();
+    let mut ends = Vec::new();
     for series in &data.series {
         let steps = series.values.len() / metrics;
         let first = usize::try_from((held_out_ms - series.start_ms) / step_ms)
             .unwrap_or(0)
             .max(1);
-        for end in (first..steps).step_by(STRIDE) {
-            let start = end.saturating_sub(contract.context_steps);
-            let Some(values) = series.values.get(start * metrics..end * metrics) else {
-                continue;
-            };
-            let states = series.states.as_ref().and_then(|s| s.get(start..end));
-            contexts.push(tft::Context {
-                server: series.server.clone(),
-                profile: series.profile,
-                end_ms: series.start_ms + i64::try_from(end).unwrap_or(i64::MAX) * step_ms,
-                values: values.to_vec(),
-                states: states.map(<[u8]>::to_vec),
-            });
-        }
+        ends.extend((first..steps).step_by(STRIDE).map(|end| (series, end)));
     }
-    contexts
+    ends
 }

@@ -10,7 +10,7 @@ use contract::record::Position;
 use serde_json::{Value, json};
 
 use super::gates::Facts;
-use super::{baseline, stored};
+use super::{baseline, context_at, stored};
 
 /// What a training is told.
 pub(crate) struct Job {
@@ -163,28 +163,7 @@ fn facts(job: &Job, trained: &tft::Trained, weights: &[u8]) -> Result<Facts> {
 /// The last context of every server.
 fn probes(job: &Job) -> Vec<tft::Context> {
     let metrics = job.contract.num_metrics().max(1);
-    job.data
-        .series
-        .iter()
-        .map(|series| {
-            let steps = series.values.len() / metrics;
-            let start = steps.saturating_sub(job.contract.context_steps);
-            tft::Context {
-                server: series.server.clone(),
-                profile: series.profile,
-                end_ms: series.start_ms
-                    + i64::try_from(steps).unwrap_or(i64::MAX) * job.contract.step_ms(),
-                values: series
-                    .values
-                    .get(start * metrics..)
-                    .unwrap_or_default()
-                    .to_vec(),
-                states: series
-                    .states
-                    .as_ref()
-                    .and_then(|s| s.get(start..))
-                    .map(<[u8]>::to_vec),
-            }
-        })
-        .collect()
+    let last =
+        |series: &tft::Series| context_at(&job.contract, series, series.values.len() / metrics);
+    job.data.series.iter().map(last).collect()
 }
