@@ -34,6 +34,13 @@ const REPEAT_AFTER_MS: i64 = 3_600_000;
 /// Pause after a training that was given up: without it, drift that stays would ask for the next one at once.
 const AFTER_FAILURE_MS: i64 = 3_600_000;
 
+/// How long an unknown load is waited for: a contract may name no CPU metric, and then it never comes. A day, as long as
+/// a known load that is never quiet may put a training off, has every hour in it.
+const LOAD_WITHIN_MS: i64 = 24 * 3_600_000;
+
+/// The verdict while the load is waited for; [`State`] tells it from others by these words.
+const WAIT_FOR_LOAD: &str = "wait until the load is known";
+
 /// Most causes named; the report has them all.
 const MAX_NAMED: usize = 2;
 
@@ -42,8 +49,9 @@ const MAX_NAMED: usize = 2;
 /// 2. a training is open, done by a worker or waiting for one: no;
 /// 3. less than the minimum since the last one: wait until then (no training known: nothing to wait for);
 /// 4. the last one was given up within the hour: wait until then;
-/// 5. load unknown or too high: wait;
-/// 6. else train.
+/// 5. load unknown: wait for it for a day, then as if quiet;
+/// 6. load too high: wait;
+/// 7. else train.
 ///
 /// A person's request is a job at once (see [`State`]) and needs no decision.
 #[must_use]
@@ -143,7 +151,7 @@ fn verdict(now_ms: i64, report: &DriftReport, state: &State, settings: &Settings
         );
     }
     match report.load {
-        None => Verdict::no("wait until the load is known"),
+        None => load_unknown(now_ms, state),
         // Not "at or above": a load that is no number is not quiet.
         Some(load) if load < settings.max_load => Verdict {
             trigger: true,
@@ -151,6 +159,26 @@ fn verdict(now_ms: i64, report: &DriftReport, state: &State, settings: &Settings
         },
         Some(_) => Verdict::no("wait for a quiet time"),
     }
+}
+
+/// Without a load nothing says that the fleet is busy: after the wait it is taken as quiet.
+fn load_unknown(now_ms: i64, state: &State) -> Verdict {
+    let since = state.load_unknown_since_ms().unwrap_or(now_ms);
+    let until = since.saturating_add(LOAD_WITHIN_MS);
+    if now_ms < until {
+        return Verdict::wait(now_ms, until, WAIT_FOR_LOAD);
+    }
+    let waited = duration(now_ms.saturating_sub(since));
+    Verdict {
+        trigger: true,
+        more: format!(", waited {waited} for it"),
+        ..Verdict::no("train as if the load were low")
+    }
+}
+
+/// Whether a decision waits for a load that is not known.
+pub(crate) fn waits_for_load(decision: &Decision) -> bool {
+    !decision.trigger && decision.load.is_none() && words(&decision.reason) == WAIT_FOR_LOAD
 }
 
 fn cause(report: &DriftReport) -> String {

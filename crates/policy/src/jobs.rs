@@ -16,6 +16,8 @@ use contract::record::{
     TRAINING_REJECTED, TRAINING_REQUESTED, TRAINING_STARTED, Training,
 };
 
+use crate::decide::waits_for_load;
+
 /// A running training says something at least this often; a worker that is silent for longer is taken for dead.
 pub const STALE_AFTER_MS: i64 = 3_600_000;
 
@@ -55,6 +57,8 @@ pub struct State {
     last_completed_ms: Option<i64>,
     /// When a training was last given up, ms.
     last_failed_ms: Option<i64>,
+    /// When decisions began to wait for an unknown load, ms; `None` once one says anything else.
+    load_unknown_since_ms: Option<i64>,
     /// When a model was last published or began to serve, ms.
     last_model_ms: Option<i64>,
     /// Jobs that have ended, the latest last: a repeated decision must not open one again.
@@ -84,6 +88,12 @@ impl State {
             self.last_completed_ms
                 .is_none_or(|completed| completed < *failed)
         })
+    }
+
+    /// Since when decisions wait for a load that is not known, ms.
+    #[must_use]
+    pub fn load_unknown_since_ms(&self) -> Option<i64> {
+        self.load_unknown_since_ms
     }
 
     /// Jobs that have not ended, the oldest first.
@@ -120,12 +130,18 @@ impl State {
     pub fn apply(&mut self, event: &ControlEvent) {
         match &event.payload {
             ControlPayload::Decision(decision)
+                if event.event_type == DECISION && waits_for_load(decision) =>
+            {
+                self.load_unknown_since_ms.get_or_insert(event.time);
+            }
+            ControlPayload::Decision(decision)
                 if decision.trigger && event.event_type == DECISION =>
             {
+                self.load_unknown_since_ms = None;
                 let trigger = if decision.manual { "manual" } else { "drift" };
                 self.open(event, &event.id, trigger, &decision.positions);
             }
-            ControlPayload::Decision(_) => {}
+            ControlPayload::Decision(_) => self.load_unknown_since_ms = None,
             ControlPayload::Training(training) => self.training(event, training),
             ControlPayload::Model(_) => self.model(event),
         }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use contract::record::{self, ControlEvent, Decision};
+use contract::record::{self, ControlEvent, ControlPayload, Decision};
 use policy::{Settings, State, decide, should_publish};
 use support::{HOUR, MINUTE, NOW, decision, model, report, training};
 
@@ -144,9 +144,38 @@ fn busy_or_not_known() {
         &Settings::default(),
     );
     let reason = format!(
-        "{DRIVEN}, load unknown (no CPU metric came), no training before: wait until the load is known"
+        "{DRIVEN}, load unknown (no CPU metric came), no training before, 24 h to wait: wait until the load is known"
     );
-    check(&unknown, false, None, &reason);
+    check(&unknown, false, Some(NOW + 24 * HOUR), &reason);
+}
+
+/// Without a CPU metric in the contract the load never comes.
+#[test]
+fn an_unknown_load_is_waited_for_a_day_and_then_taken_as_low() {
+    let settings = Settings::default();
+    let mut state = State::default();
+    let mut ask = |at_ms: i64, load: Option<f64>| {
+        let found = decide(at_ms, &report(0.13, load), &state, &settings);
+        let mut event = decision("d", at_ms, false, false);
+        event.id = format!("d{at_ms}");
+        event.payload = ControlPayload::Decision(found.clone());
+        state.apply(&event);
+        found
+    };
+    assert_eq!(ask(NOW, None).wait_until, Some(NOW + 24 * HOUR));
+    // A load that comes in between starts the wait anew.
+    assert!(!ask(NOW + HOUR, Some(0.75)).trigger);
+    let until = NOW + 26 * HOUR;
+    assert_eq!(ask(NOW + 2 * HOUR, None).wait_until, Some(until));
+    let almost = ask(until - 1, None);
+    assert_eq!((almost.trigger, almost.wait_until), (false, Some(until)));
+    let reason = format!(
+        "{DRIVEN}, load unknown (no CPU metric came), no training before, waited 24 h for it: train as if the load were low"
+    );
+    check(&ask(until, None), true, None, &reason);
+    // The job that this opened, and the next wait, are as ever.
+    assert!(!ask(until + MINUTE, None).trigger);
+    assert_eq!(state.load_unknown_since_ms(), None);
 }
 
 #[test]
