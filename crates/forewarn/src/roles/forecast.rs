@@ -27,7 +27,7 @@ use self::history::{History, Inserted, UNKNOWN_STATE};
 pub(crate) use self::issue::prediction;
 use self::issue::{Due, Issuer};
 use super::batch::RollupRows;
-use super::offsets::{changed, reread_from, start_of};
+use super::offsets::{Resumed, changed, resume};
 use super::production::ProductionWatch;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends};
@@ -160,8 +160,7 @@ impl Forecaster {
         let mut starts = Vec::with_capacity(assigned.partitions.len());
         self.ends.answered();
         for part in &assigned.partitions {
-            let commit = reread_from(part, "forecast");
-            let start = start_of(part, commit.as_ref());
+            let Resumed { start, commit } = resume::<RereadCommit>(part, ROLE);
             tracing::info!(
                 partition = part.partition,
                 offset = start,

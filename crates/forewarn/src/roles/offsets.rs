@@ -7,14 +7,21 @@ use std::sync::Arc;
 
 use bus::{AssignedPartition, CommitOffset};
 use window::context::RereadCommit;
+use window::metadata::MetadataError;
 use window::rollup::Commit;
 
 /// A committed offset with its metadata, of whichever kind the role keeps.
 pub(crate) trait Committed: Copy + PartialEq {
     /// The offset to read from.
     fn offset(&self) -> i64;
-    /// What a restart must know beside it.
+    /// The offset after the last one that was read.
+    fn position(&self) -> i64;
+    /// What a restart must know beside the offset.
     fn metadata(&self) -> String;
+    /// Reads back what was committed; `None` for an empty metadata.
+    fn read(offset: i64, metadata: &str) -> Result<Option<Self>, MetadataError>;
+    /// The same where records before `low` are gone.
+    fn not_before(self, low: i64) -> Self;
 }
 
 impl Committed for Commit {
@@ -22,8 +29,24 @@ impl Committed for Commit {
         self.offset
     }
 
+    fn position(&self) -> i64 {
+        self.position
+    }
+
     fn metadata(&self) -> String {
         Commit::metadata(self)
+    }
+
+    fn read(offset: i64, metadata: &str) -> Result<Option<Self>, MetadataError> {
+        Commit::from_metadata(offset, metadata)
+    }
+
+    fn not_before(self, low: i64) -> Self {
+        Commit {
+            offset: self.offset.max(low),
+            position: self.position.max(low),
+            ..self
+        }
     }
 }
 
@@ -32,38 +55,71 @@ impl Committed for RereadCommit {
         self.offset
     }
 
+    fn position(&self) -> i64 {
+        self.position
+    }
+
     fn metadata(&self) -> String {
         RereadCommit::metadata(self)
     }
-}
 
-/// What the last owner left of a partition that is read again; `who` starts without history where
-/// the metadata is not ours.
-pub(crate) fn reread_from(part: &AssignedPartition, who: &str) -> Option<RereadCommit> {
-    let offset = part.committed?;
-    match RereadCommit::from_metadata(offset, &part.metadata) {
-        Ok(commit) => commit.map(|c| RereadCommit {
-            offset: c.offset.max(part.low),
-            position: c.position.max(part.low),
-            ..c
-        }),
-        Err(error) => {
-            tracing::warn!(
-                topic = %part.topic, partition = part.partition, %error,
-                "{who} starts without history"
-            );
-            None
+    fn read(offset: i64, metadata: &str) -> Result<Option<Self>, MetadataError> {
+        RereadCommit::from_metadata(offset, metadata)
+    }
+
+    fn not_before(self, low: i64) -> Self {
+        RereadCommit {
+            offset: self.offset.max(low),
+            position: self.position.max(low),
+            ..self
         }
     }
 }
 
-/// The offset to read a partition from: the commit's, else the committed one without history, else
-/// the oldest that there is.
-pub(crate) fn start_of(part: &AssignedPartition, commit: Option<&impl Committed>) -> i64 {
-    commit.map_or_else(
-        || part.committed.unwrap_or(part.low).max(part.low),
-        Committed::offset,
-    )
+/// Where a partition is read from, and what its last owner left for that.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Resumed<C> {
+    /// The first offset to read.
+    pub(crate) start: i64,
+    /// `None`: without history.
+    pub(crate) commit: Option<C>,
+}
+
+/// Holds what the last owner committed against what the partition has.
+///
+/// `who` starts without history where the metadata is not ours, and from the oldest record where the
+/// partition ends before what was read of it: then the topic was recreated, and these offsets are
+/// other records.
+pub(crate) fn resume<C: Committed>(part: &AssignedPartition, who: &str) -> Resumed<C> {
+    let (topic, partition) = (&part.topic, part.partition);
+    let mut resumed = Resumed {
+        start: part.low,
+        commit: None,
+    };
+    let Some(offset) = part.committed else {
+        return resumed;
+    };
+    let commit = C::read(offset, &part.metadata).unwrap_or_else(|error| {
+        tracing::warn!(%topic, partition, %error, "{who} starts without history");
+        None
+    });
+    let position = commit.map_or(offset, |commit| commit.position());
+    if position > part.high {
+        tracing::error!(
+            %topic, partition, position, end = part.high,
+            "the topic ends before what was committed, it was recreated: {who} starts without history"
+        );
+        return resumed;
+    }
+    if offset < part.low {
+        tracing::error!(
+            %topic, partition, committed = offset, oldest = part.low,
+            "records that {who} still needed were deleted: raise the topic's retention"
+        );
+    }
+    resumed.start = offset.max(part.low);
+    resumed.commit = commit.map(|commit| commit.not_before(part.low));
+    resumed
 }
 
 /// What is to be committed of a partition, if it is not what was committed `before`, which it
@@ -103,25 +159,53 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(committed: Option<i64>, metadata: &str, start: i64, has_history: bool) {
-        let part = part(committed, metadata);
-        let commit = reread_from(&part, "test");
-        assert_eq!(commit.is_some(), has_history);
-        assert_eq!(start_of(&part, commit.as_ref()), start);
+    fn check<C: Committed>(committed: Option<i64>, metadata: &str, start: i64, has_history: bool) {
+        let resumed = resume::<C>(&part(committed, metadata), "test");
+        assert_eq!(resumed.start, start);
+        assert_eq!(
+            resumed.commit.map(|c| c.offset()),
+            has_history.then_some(start)
+        );
     }
 
     #[test]
     fn a_partition_is_read_from_its_commit_but_never_before_what_it_has() {
-        check(
+        check::<RereadCommit>(
             Some(20),
             r#"{"issued_through":300,"position":30}"#,
             20,
             true,
         );
-        check(Some(5), r#"{"issued_through":300,"position":7}"#, 10, true);
-        check(Some(20), "", 20, false);
-        check(Some(5), "not ours", 10, false);
-        check(None, "", 10, false);
+        check::<RereadCommit>(Some(5), r#"{"issued_through":300,"position":7}"#, 10, true);
+        check::<Commit>(Some(5), r#"{"closed_through":300,"position":7}"#, 10, true);
+        check::<RereadCommit>(Some(20), "", 20, false);
+        check::<RereadCommit>(Some(5), "not ours", 10, false);
+        check::<RereadCommit>(None, "", 10, false);
+    }
+
+    #[test]
+    fn a_recreated_topic_is_read_from_its_beginning_without_history() {
+        // The partition ends at 50.
+        check::<Commit>(
+            Some(20),
+            r#"{"closed_through":300,"position":50}"#,
+            20,
+            true,
+        );
+        check::<Commit>(
+            Some(20),
+            r#"{"closed_through":300,"position":51}"#,
+            10,
+            false,
+        );
+        check::<RereadCommit>(
+            Some(20),
+            r#"{"issued_through":300,"position":51}"#,
+            10,
+            false,
+        );
+        check::<RereadCommit>(Some(51), "", 10, false);
+        check::<RereadCommit>(Some(60), "not ours", 10, false);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use lake::training::rollup_config;
 use window::rollup::{Commit, Counts, Outcome, Partition, Record, RollupConfig};
 
 use super::batch::MetricRows;
-use super::offsets::{changed, start_of};
+use super::offsets::{Resumed, changed, resume};
 use super::output::RollupOutput;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends, millis};
@@ -151,8 +151,7 @@ impl Rollup {
         let mut starts = Vec::with_capacity(assigned.partitions.len());
         self.ends.answered();
         for part in &assigned.partitions {
-            let commit = resume_from(part);
-            let start = start_of(part, commit.as_ref());
+            let Resumed { start, commit } = resume::<Commit>(part, ROLE);
             tracing::info!(
                 partition = part.partition,
                 offset = start,
@@ -397,39 +396,6 @@ impl Rollup {
         self.consumer.close(super::CLOSE_WITHIN).await;
         summary.seconds = started.elapsed().as_secs_f64();
         Ok(summary)
-    }
-}
-
-/// What the last owner of a partition left; a metadata that is not ours starts without history.
-fn resume_from(part: &bus::AssignedPartition) -> Option<Commit> {
-    let offset = part.committed?;
-    if offset < part.low {
-        tracing::error!(
-            partition = part.partition,
-            committed = offset,
-            oldest = part.low,
-            "records were deleted before they were rolled up: raise the retention of metrics"
-        );
-    }
-    match Commit::from_metadata(offset, &part.metadata) {
-        Ok(Some(commit)) if commit.position > part.high => {
-            tracing::error!(
-                partition = part.partition,
-                position = commit.position,
-                end = part.high,
-                "the topic ends before what was committed, it was recreated: rollup starts without history"
-            );
-            None
-        }
-        Ok(commit) => commit.map(|c| Commit {
-            offset: c.offset.max(part.low),
-            position: c.position.max(part.low),
-            ..c
-        }),
-        Err(error) => {
-            tracing::warn!(partition = part.partition, %error, "rollup starts without history");
-            None
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use window::context::{Reread, RereadCommit};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
-use crate::roles::offsets::{changed, reread_from, start_of};
+use crate::roles::offsets::{Resumed, changed, resume};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -172,8 +172,7 @@ impl Stage {
         let mut starts = Vec::with_capacity(assigned.partitions.len());
         let mut commits: BTreeMap<i32, [Option<RereadCommit>; 2]> = BTreeMap::new();
         for part in &assigned.partitions {
-            let commit = reread_from(part, "drift");
-            let start = start_of(part, commit.as_ref());
+            let Resumed { start, commit } = resume::<RereadCommit>(part, ROLE);
             self.ends.assign(&part.topic, part.partition, start);
             let which = usize::from(part.topic == self.predictions);
             if let Some(slot) = commits.entry(part.partition).or_default().get_mut(which) {

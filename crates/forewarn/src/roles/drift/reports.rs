@@ -18,7 +18,7 @@ use window::context::{Reading, Reread, RereadCommit};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
-use crate::roles::offsets::{changed, reread_from, start_of};
+use crate::roles::offsets::{Resumed, changed, resume};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -151,8 +151,7 @@ impl Stage {
         self.ends.answered();
         let mut starts = Vec::new();
         for part in &assigned.partitions {
-            let commit = reread_from(part, "drift reports");
-            let start = start_of(part, commit.as_ref());
+            let Resumed { start, commit } = resume::<RereadCommit>(part, "drift");
             self.ends.assign(&part.topic, part.partition, start);
             self.windows = Windows::new(Arc::clone(&self.ctx.contract));
             self.partitions.clear();
