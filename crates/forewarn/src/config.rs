@@ -84,6 +84,14 @@ pub(crate) struct Property {
 const MASK: &str = "********";
 
 impl Property {
+    /// One that may be shown.
+    pub(crate) fn plain(value: &str) -> Property {
+        Property {
+            value: value.to_owned(),
+            secret: false,
+        }
+    }
+
     fn shown(&self) -> &str {
         if self.secret { MASK } else { &self.value }
     }

@@ -25,7 +25,7 @@ use self::account::Account;
 use crate::cli::DemoArgs;
 use crate::clock::Clock;
 use crate::commands::App;
-use crate::config::Settings;
+use crate::config::{Property, Settings};
 use crate::refusal::Refusal;
 use crate::roles::{self, Ctx, Role};
 use crate::shutdown::Shutdown;
@@ -35,6 +35,13 @@ use crate::training;
 /// Partitions of the partitioned topics: with fewer, eight days of 90 servers would not fit the
 /// embedded broker's 5 MiB a partition; more cost panes.
 const PARTITIONS: i32 = 12;
+/// The embedded broker makes a group wait for its session timeout less one second whenever a member
+/// came or went, which the start does twice a group; a real one does not. Shorter, and a machine
+/// that trains on all cores could lose members.
+const GROUP_PROPERTIES: [(&str, &str); 2] = [
+    ("session.timeout.ms", "4000"),
+    ("heartbeat.interval.ms", "500"),
+];
 /// Days of rollups behind the stream, the last of which the first model has not seen.
 const BACKFILL_DAYS: i64 = 8;
 /// How long the first model may train: forecasts are promised within a minute.
@@ -270,7 +277,9 @@ fn demo_settings(
 ) -> Result<Settings> {
     let mut demo = settings.clone();
     broker.address().clone_into(&mut demo.kafka.brokers);
-    demo.kafka.properties.clear();
+    demo.kafka.properties = GROUP_PROPERTIES
+        .map(|(name, value)| (name.to_owned(), Property::plain(value)))
+        .into();
     demo.kafka.instance_id = None;
     demo.lake.url = home.path().join("lake").display().to_string();
     demo.registry.url = home.path().join("registry").display().to_string();
