@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -137,4 +139,35 @@ pub fn send(brokers: &str, topic: &str, records: &[Outgoing<'_>]) {
         }
     }
     producer.flush(Duration::from_secs(60)).expect("deliver");
+}
+
+/// Deletes a topic and waits until the broker has forgotten it.
+///
+/// # Panics
+/// When it is still there after a minute.
+pub fn delete_topic(brokers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("make an admin client");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("make a runtime");
+    let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new()));
+    deleted
+        .expect("ask for the deletion")
+        .remove(0)
+        .expect("delete the topic");
+    let consumer = consumer(brokers);
+    let until = Instant::now() + Duration::from_secs(60);
+    let is_there = || {
+        let metadata = consumer.fetch_metadata(None, Duration::from_secs(20));
+        let metadata = metadata.expect("fetch metadata");
+        metadata.topics().iter().any(|found| found.name() == topic)
+    };
+    while is_there() {
+        assert!(Instant::now() < until, "{topic} is still there");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -202,6 +202,51 @@ fn kill_9_of_the_archive_leaves_a_whole_chain() {
     assert_eq!(Some(rows), sent["sent"].as_u64(), "{verified}");
 }
 
+/// Its offsets begin anew; once it has outgrown the chain only a record tells that it is another one.
+#[test]
+fn a_recreated_topic_is_not_archived_behind_the_old_one() {
+    let Some(brokers) = brokers() else { return };
+    let mut site = Site::new(&brokers, "linborg");
+    site.set("archive.topics", "metrics");
+    site.create_topics(2);
+    let topic = site.topic("metrics");
+    let send = |num: usize, value: &[u8]| {
+        let records: Vec<kafka::Outgoing<'_>> = (0..num)
+            .map(|_| (1, Some(&b"key"[..]), Some(value)))
+            .collect();
+        kafka::send(&brokers, &topic, &records);
+    };
+    send(10, b"before");
+    assert_eq!(site.to_end("archive")["consumed"], 10);
+    send(5, b"before");
+    assert_eq!(
+        site.to_end("archive")["consumed"],
+        5,
+        "the same topic goes on"
+    );
+    kafka::delete_topic(&brokers, &topic);
+    site.create_topics(2);
+    send(40, b"after");
+    let ended = site.run(&["run", "--role", "archive", "--until-end", "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let said: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("forewarn: "))
+        .collect();
+    assert_eq!(said.len(), 1, "{}", ended.stderr);
+    for words in [
+        &topic,
+        "partition 1",
+        "recreated",
+        "offset 10 holds another record",
+    ] {
+        assert!(said[0].contains(words), "{}", said[0]);
+    }
+    let verified = site.run(&["archive", "verify", "--json"]).last_json();
+    assert_eq!(verified["topics"][0]["rows"], 15, "{verified}");
+}
+
 /// A topic with another number of partitions is refused before any work.
 #[test]
 fn another_partition_count_is_refused() {

@@ -4,6 +4,8 @@
 //! read from the object chain, never from the group's committed offset, which is a hint for lag
 //! tools: a crash, a zombie or an offset reset duplicates nothing. A broken chain stops the role.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -136,10 +138,24 @@ impl Archiver {
     }
 
     async fn on_assigned(&mut self, assigned: Assigned) -> Result<()> {
-        let mut starts = Vec::with_capacity(assigned.partitions.len());
         self.ends.answered();
+        let mut opened = Vec::with_capacity(assigned.partitions.len());
+        let mut known = BTreeMap::new();
         for part in &assigned.partitions {
             let owned = self.open(part).await?;
+            let key = (Arc::clone(&part.topic), part.partition);
+            known.extend(identity::known_offset(&owned.chain, part).map(|offset| (key, offset)));
+            opened.push((part, owned));
+        }
+        let found = identity::read(&self.ctx.kafka("archive-check"), known).await?;
+        for (part, owned) in &opened {
+            let key = (Arc::clone(&part.topic), part.partition);
+            if let Some((offset, crc32c)) = found.get(&key) {
+                owned.chain.check_record(*offset, *crc32c)?;
+            }
+        }
+        let mut starts = Vec::with_capacity(opened.len());
+        for (part, owned) in opened {
             self.ends
                 .assign(&part.topic, part.partition, owned.position);
             starts.push((
