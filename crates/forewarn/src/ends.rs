@@ -95,6 +95,17 @@ impl Ends {
         }
     }
 
+    /// Whether a partition has been read to its end; never of a service.
+    pub(crate) fn is_read(&self, topic: &str, partition: i32) -> bool {
+        self.0.as_ref().is_some_and(|fixed| {
+            let part = fixed
+                .parts
+                .get(topic)
+                .and_then(|parts| parts.get(&partition));
+            part.is_none_or(Part::is_read)
+        })
+    }
+
     /// Whether all assigned partitions have been read to their ends.
     pub(crate) fn done(&self) -> bool {
         self.0.as_ref().is_some_and(|fixed| {
@@ -143,7 +154,7 @@ mod tests {
         ends.assign(&topic(), 1, 0);
         assert!(!ends.done());
         ends.advance("m", 0, 9);
-        assert!(!ends.done());
+        assert!(!ends.done() && !ends.is_read("m", 0) && ends.is_read("m", 1));
         assert!(ends.take("m", 0, 9) && !ends.take("m", 0, 10));
         assert!(ends.done());
         ends.advance("m", 0, 12);
@@ -187,6 +198,6 @@ mod tests {
         ends.assign(&topic(), 0, 0);
         ends.answered();
         assert!(ends.take("m", 0, 7) && ends.take("other", 3, 0));
-        assert!(!ends.done() && !ends.is_fixed());
+        assert!(!ends.done() && !ends.is_fixed() && !ends.is_read("m", 0));
     }
 }

@@ -69,6 +69,12 @@ impl<T> Align<T> {
         None
     }
 
+    /// The bucket of the row that leaves next.
+    #[must_use]
+    pub fn first_bucket(&self) -> Option<i64> {
+        self.held.front().map(|&(bucket, _)| bucket)
+    }
+
     /// Whether [`Self::hold`] would refuse a row: pause `rollups`.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -127,7 +133,7 @@ mod tests {
         align.hold(100, "a").unwrap();
         assert!(align.is_full());
         assert_eq!(align.hold(100, "b"), Err("b"));
-        assert_eq!(align.num_held(), 1);
+        assert_eq!((align.num_held(), align.first_bucket()), (1, Some(100)));
     }
 
     proptest! {

@@ -1,8 +1,10 @@
 //! Stage one: `rollups` and `predictions` of a partition → one pane per profile and bucket.
 //!
-//! A row waits until the predictions made before its bucket have been read ([`window::align`]), so
-//! that a backlog gives the same errors as live reading. Committed offsets: of `rollups` the oldest
+//! The two are kept together by event time ([`aligned`]): whichever is ahead is paused, so that a
+//! backlog gives the same errors as live reading. Committed offsets: of `rollups` the oldest
 //! row of an open bucket, of `predictions` the oldest whose horizons are still to come (8 h).
+
+mod aligned;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +15,10 @@ use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, RecordRef, Re
 use contract::Topic;
 use contract::codec::Decoder;
 use contract::record::{Pane, Prediction};
-use drift::{PaneBuilder, RowOutcome};
-use window::align::Align;
+use drift::PaneBuilder;
 use window::context::{Reread, RereadCommit};
 
+use self::aligned::{Aligned, Held, Skipped};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
@@ -27,8 +29,6 @@ use crate::shutdown::Shutdown;
 
 /// Consumer group of this stage, below the topic prefix.
 pub(crate) const GROUP: &str = "drift";
-/// Rows held per partition before its `rollups` are paused: a day of 300 servers.
-const MAX_HELD_ROWS: usize = 86_400;
 /// The farthest horizon that is compared, and an hour for what is under way.
 const PREDICTIONS_KEPT_MS: i64 = 9 * 3_600_000;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -39,27 +39,17 @@ const LIMITS: Limits = Limits {
     queue_chunks: 4,
 };
 
-/// A row that waits for its predictions.
-struct Held {
-    server: String,
-    profile: usize,
-    position: i64,
-    offset: i64,
-    values: Vec<f32>,
-}
-
 /// One assigned partition number: its `rollups` and its `predictions`.
 struct Owned {
-    builder: PaneBuilder,
-    align: Align<Held>,
+    inputs: Aligned,
     rows: Reread,
     forecasts: Reread,
     committed: [Option<RereadCommit>; 2],
     /// Clock time of the last row, for silent partitions.
     last_row_ms: i64,
-    newest: Option<i64>,
     at_end: bool,
-    paused: bool,
+    /// `rollups` and `predictions`.
+    paused: [bool; 2],
 }
 
 struct Stage {
@@ -158,7 +148,10 @@ impl Stage {
             return Ok(());
         };
         for owned in self.partitions.values_mut() {
-            owned.builder.set_baseline(Arc::clone(&model.baseline))?;
+            owned
+                .inputs
+                .builder
+                .set_baseline(Arc::clone(&model.baseline))?;
         }
         tracing::info!(
             version = model.version,
@@ -200,21 +193,20 @@ impl Stage {
             .context("find the production model's baseline")?;
         let closed = commits[0].and_then(|c| c.issued_through);
         let closed_before = closed.map(|bucket| bucket + self.ctx.contract.step_ms());
+        let builder = PaneBuilder::new(
+            Arc::clone(&self.ctx.contract),
+            Arc::clone(&model.baseline),
+            partition,
+            closed_before,
+        )?;
         Ok(Owned {
-            builder: PaneBuilder::new(
-                Arc::clone(&self.ctx.contract),
-                Arc::clone(&model.baseline),
-                partition,
-                closed_before,
-            )?,
-            align: Align::new(usize::MAX),
+            inputs: Aligned::new(builder, closed),
             rows: Reread::new(0, commits[0]),
             forecasts: Reread::new(PREDICTIONS_KEPT_MS, commits[1]),
             committed: commits,
             last_row_ms: self.ctx.clock.now_ms(),
-            newest: closed,
             at_end: false,
-            paused: false,
+            paused: [false; 2],
         })
     }
 
@@ -233,7 +225,7 @@ impl Stage {
         self.ends.advance(topic, partition, offset);
         if let Some(owned) = self.partitions.get_mut(&partition) {
             if *topic == self.predictions {
-                owned.align.set_at_end(true);
+                owned.inputs.end_of_forecasts();
                 owned.forecasts.advance(offset);
             } else {
                 owned.rows.advance(offset);
@@ -285,8 +277,7 @@ impl Stage {
             return;
         };
         owned.forecasts.observe(record.offset, prediction.issued_at);
-        owned.align.prediction_read(prediction.issued_at);
-        owned.builder.forecast(&prediction);
+        owned.inputs.forecast(prediction);
     }
 
     fn hold(&mut self, rows: &RollupRows, row: usize, record: &RecordRef<'_>) {
@@ -302,57 +293,61 @@ impl Stage {
         let held = Held {
             profile: self.ctx.contract.profile_of(server, rows.profile(row)),
             server: server.to_owned(),
-            position: record.offset + 1,
             offset: record.offset,
             values,
         };
-        if owned.align.hold(bucket, held).is_err() {
+        if owned.inputs.row(bucket, held).is_err() {
             self.ctx.telemetry.skipped(ROLE, "too_many_rows_held", 1);
         }
     }
 
-    /// Counts the rows whose predictions are known; a row of a later bucket closes the earlier ones.
+    /// Counts what the two inputs allow, and pauses the one that is ahead.
     async fn release(&mut self, partition: i32) -> Result<()> {
         let Some(owned) = self.partitions.get_mut(&partition) else {
             return Ok(());
         };
-        let mut panes = Vec::new();
-        while let Some((bucket, held)) = owned.align.next_released() {
-            if owned.newest.is_none_or(|newest| bucket > newest) {
-                owned.newest = Some(bucket);
-                panes.extend(owned.builder.close_before(bucket));
-            }
-            let outcome = owned.builder.row(
-                &held.server,
-                held.profile,
-                bucket,
-                held.position,
-                &held.values,
-            );
-            if !matches!(
-                outcome,
-                RowOutcome::Counted | RowOutcome::Repeat | RowOutcome::Late
-            ) {
-                tracing::warn!(
-                    partition,
-                    offset = held.offset,
-                    ?outcome,
-                    "rollup is not counted for drift"
-                );
-                self.ctx.telemetry.skipped(ROLE, "row_not_counted", 1);
+        let panes = if self.ends.is_read(&self.rollups, partition) {
+            owned.inputs.end_of_rows()
+        } else {
+            owned.inputs.advance()
+        };
+        let inputs = &mut owned.inputs;
+        let skipped = std::mem::take(&mut inputs.skipped);
+        let pause = [!inputs.wants_rows(), !inputs.wants_forecasts()];
+        let topics = [&self.rollups, &self.predictions];
+        for ((topic, pause), paused) in topics.into_iter().zip(pause).zip(&mut owned.paused) {
+            if pause != *paused {
+                *paused = pause;
+                let part = [(topic.to_string(), partition)];
+                if pause {
+                    self.consumer.pause(&part)?;
+                } else {
+                    self.consumer.resume(&part)?;
+                }
             }
         }
-        let full = owned.align.num_held() >= MAX_HELD_ROWS;
-        if full != owned.paused {
-            owned.paused = full;
-            let rollups = [(self.rollups.to_string(), partition)];
-            if full {
-                self.consumer.pause(&rollups)?;
-            } else {
-                self.consumer.resume(&rollups)?;
-            }
-        }
+        self.tell(partition, &skipped);
         self.send(panes).await
+    }
+
+    fn tell(&self, partition: i32, skipped: &Skipped) {
+        if let Some((offset, outcome)) = skipped.last_row {
+            tracing::warn!(
+                partition,
+                offset,
+                ?outcome,
+                "rollup is not counted for drift"
+            );
+        }
+        let reasons = [
+            ("row_not_counted", skipped.rows),
+            ("prediction_not_comparable", skipped.forecasts),
+            ("prediction_out_of_order", skipped.too_far_ahead),
+            ("too_many_servers", skipped.servers),
+        ];
+        for (reason, count) in reasons.into_iter().filter(|(_, count)| *count > 0) {
+            self.ctx.telemetry.skipped(ROLE, reason, count);
+        }
     }
 
     /// The end of a fixed run: what is held has all the predictions that there are.
@@ -360,7 +355,7 @@ impl Stage {
         let partitions: Vec<i32> = self.partitions.keys().copied().collect();
         for partition in partitions {
             if let Some(owned) = self.partitions.get_mut(&partition) {
-                owned.align.set_at_end(true);
+                owned.inputs.end_of_forecasts();
             }
             self.release(partition).await?;
         }
@@ -378,10 +373,12 @@ impl Stage {
         let mut panes = Vec::new();
         for owned in self.partitions.values_mut() {
             let silent = owned.at_end && now_ms - owned.last_row_ms >= idle_after_ms;
-            if let (true, Some(newest), Some(_)) =
-                (silent, owned.newest, owned.builder.oldest_open())
-            {
-                panes.extend(owned.builder.close_before(newest + step_ms));
+            if let (true, Some(newest), Some(_)) = (
+                silent,
+                owned.inputs.newest,
+                owned.inputs.builder.oldest_open(),
+            ) {
+                panes.extend(owned.inputs.builder.close_before(newest + step_ms));
             }
         }
         self.send(panes).await
@@ -421,7 +418,7 @@ impl Stage {
         let step_ms = self.ctx.contract.step_ms();
         let mut offsets = Vec::new();
         for (partition, owned) in &mut self.partitions {
-            if let Some(closed_before) = owned.builder.closed_before() {
+            if let Some(closed_before) = owned.inputs.builder.closed_before() {
                 owned.rows.issued(closed_before - step_ms);
                 owned.forecasts.issued(closed_before - step_ms);
             }
