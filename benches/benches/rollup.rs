@@ -5,7 +5,7 @@
 //! Prints one JSON line; figures go into `benches/README.md` with the machine they came from.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -44,7 +44,13 @@ fn main() -> Result<()> {
     let value_bytes = produce(&brokers, &topic, records)?;
     let bare = poll_all(&brokers, &topic, records)?;
     let (before, begun) = (children_cpu_seconds()?, Instant::now());
-    let output = forewarn(&["run", "--role", "rollup", "--until-end", "--json"]).output()?;
+    let mut rollup = forewarn(&["run", "--role", "rollup", "--until-end", "--json"]);
+    let (output, peak_mib) = watched(
+        rollup
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?,
+    )?;
     let seconds = begun.elapsed().as_secs_f64();
     let cpu = children_cpu_seconds()? - before;
     ensure!(
@@ -62,6 +68,7 @@ fn main() -> Result<()> {
         "rollup_records_per_second": rollup.round(),
         "ratio": (rollup / bare * 1_000.0).round() / 1_000.0,
         "rollup_cpu_seconds_per_million": (cpu / records as f64 * 1e9).round() / 1e3,
+        "rollup_peak_mib": peak_mib.round(),
         "program": program.display().to_string().rsplit('/').nth(1),
     });
     #[allow(clippy::print_stdout)] // The bench's answer.
@@ -154,6 +161,20 @@ fn poll_all(brokers: &str, topic: &str, records: u64) -> Result<f64> {
         }
     }
     Ok(records as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Waits for `child`; gives its output and the most memory that was resident, in MiB.
+fn watched(mut child: Child) -> Result<(Output, f64)> {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0.0_f64;
+    while child.try_wait()?.is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|l| l.trim().trim_end_matches("kB").trim().parse().ok());
+        peak_kib = peak_kib.max(peak.unwrap_or(0.0));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok((child.wait_with_output()?, peak_kib / 1024.0))
 }
 
 /// CPU seconds of ended children, from `/proc/self/stat` (fields cutime and cstime, in ticks of 10 ms).

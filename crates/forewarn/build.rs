@@ -13,4 +13,6 @@ fn main() {
         .map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned());
     println!("cargo::rustc-env=FOREWARN_GIT_COMMIT={commit}");
     println!("cargo::rerun-if-changed=../../.git/HEAD");
+    // HEAD names a branch: a commit changes only its log.
+    println!("cargo::rerun-if-changed=../../.git/logs/HEAD");
 }

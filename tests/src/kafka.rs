@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
@@ -39,6 +39,25 @@ pub fn consumer(brokers: &str) -> BaseConsumer {
         .set("isolation.level", "read_committed")
         .create()
         .expect("make a consumer")
+}
+
+/// Creates a topic.
+///
+/// # Panics
+/// When the broker does not create it.
+pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("make an admin client");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("make a runtime");
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let created = runtime.block_on(admin.create_topics(&[new], &AdminOptions::new()));
+    for result in created.expect("the broker answers") {
+        result.expect("the topic is created");
+    }
 }
 
 /// Low and high watermarks of each partition.

@@ -373,7 +373,7 @@ pub(crate) struct DemoArgs {
     /// Same seed, same fleet
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Stop after this time by the wall clock [default: when the loop was seen, or Ctrl-C]
+    /// Stop after this time by the wall clock [default: Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = crate::config::positive_duration)]
     pub(crate) duration: Option<std::time::Duration>,
     /// Keep the lake and the registry in this directory
