@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::runtime::Runtime;
 
 /// A record as it lies in the topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,18 +42,25 @@ pub fn consumer(brokers: &str) -> BaseConsumer {
         .expect("make a consumer")
 }
 
+/// A client that may change topics, and what runs it.
+fn admin(brokers: &str) -> (AdminClient<DefaultClientContext>, Runtime) {
+    let admin = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("make an admin client");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("make a runtime");
+    (admin, runtime)
+}
+
 /// Creates a topic.
 ///
 /// # Panics
 /// When the broker does not create it.
 pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
-    let admin: AdminClient<_> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .create()
-        .expect("make an admin client");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("make a runtime");
+    let (admin, runtime) = admin(brokers);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let created = runtime.block_on(admin.create_topics(&[new], &AdminOptions::new()));
     for result in created.expect("the broker answers") {
@@ -165,14 +173,7 @@ pub fn send(brokers: &str, topic: &str, records: &[Outgoing<'_>]) {
 /// # Panics
 /// When it is still there after a minute.
 pub fn delete_topic(brokers: &str, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .create()
-        .expect("make an admin client");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("make a runtime");
+    let (admin, runtime) = admin(brokers);
     let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new()));
     deleted
         .expect("ask for the deletion")
