@@ -1,5 +1,8 @@
 //! `forewarn topics create`: what is missing is made, what exists is checked.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use bus::topics::{Ensured, TopicSpec};
 use serde_json::json;
@@ -9,6 +12,10 @@ use crate::cli::TopicsCommand;
 use crate::kafka;
 use crate::refusal::Refusal;
 use crate::shutdown::Shutdown;
+
+/// How often a broker is asked for topics that it has just made.
+const MAX_TRIES: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// Creates the topics; running it again changes nothing.
 ///
@@ -25,11 +32,10 @@ pub(crate) async fn run(command: &TopicsCommand, app: &App) -> Result<()> {
         return Ok(());
     }
     let specs = bus::topics::specs(&settings.prefix, *partitions, *replication);
-    let found = bus::topics::partitions(&settings).await?;
-    for spec in &specs {
-        check_count(spec, found.get(&spec.name).copied())?;
-    }
+    check_counts(&specs, &bus::topics::partitions(&settings).await?)?;
     let done = bus::topics::ensure(&settings, &specs).await?;
+    // A broker may know a topic before it tells: only now does it tell of all, also of one that another made meanwhile.
+    check_counts(&specs, &all_told(&settings, &specs).await?)?;
     let names = |state: fn(&Ensured) -> bool| -> Vec<&String> {
         let those = done.iter().filter(|(_, ensured)| state(ensured));
         those.map(|(name, _)| name).collect()
@@ -44,6 +50,27 @@ pub(crate) async fn run(command: &TopicsCommand, app: &App) -> Result<()> {
         created.len(),
         existing.len()
     ))
+}
+
+/// Partition counts, once the broker tells of every topic; of those that it tells of where it takes too long.
+async fn all_told(
+    settings: &bus::Settings,
+    specs: &[TopicSpec],
+) -> Result<BTreeMap<String, i32>, bus::BusError> {
+    let mut tries = 0;
+    loop {
+        let found = bus::topics::partitions(settings).await?;
+        if tries == MAX_TRIES || specs.iter().all(|spec| found.contains_key(&spec.name)) {
+            return Ok(found);
+        }
+        tries += 1;
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+}
+
+fn check_counts(specs: &[TopicSpec], found: &BTreeMap<String, i32>) -> Result<(), Refusal> {
+    let mut each = specs.iter();
+    each.try_for_each(|spec| check_count(spec, found.get(&spec.name).copied()))
 }
 
 fn check_count(spec: &TopicSpec, found: Option<i32>) -> Result<(), Refusal> {
