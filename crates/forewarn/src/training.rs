@@ -22,7 +22,7 @@ use lake::registry::{NewVersion, Registry};
 pub(crate) use self::build::{Candidate, Job, build, rfc3339};
 pub(crate) use self::command::{eval_command, train_command};
 pub(crate) use self::gates::failures;
-pub(crate) use self::loading::{LoadedModel, load_model};
+pub(crate) use self::loading::{LoadedModel, check_production, load_model};
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
 

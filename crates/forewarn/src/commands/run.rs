@@ -12,6 +12,7 @@ use crate::kafka;
 use crate::roles::{self, Ctx, Role, Summary};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Telemetry, logs};
+use crate::training;
 
 /// Runs the roles until they end, fail or are asked to stop.
 ///
@@ -53,8 +54,11 @@ pub(crate) async fn run(args: &RunArgs, app: &App) -> Result<()> {
     printed
 }
 
-/// Waits for a broker and looks at the topics; `false` where a stop was asked for.
+/// Looks at the model, waits for a broker and looks at the topics; `false` where a stop was asked for.
 async fn check_start(args: &RunArgs, ctx: &Ctx, shutdown: &Shutdown) -> Result<bool> {
+    if args.roles.iter().any(|role| role.needs_model()) {
+        training::check_production(&ctx.config).await?;
+    }
     let settings = ctx.kafka("start");
     let waiting = |line: &str| {
         for role in &args.roles {

@@ -59,6 +59,11 @@ impl Role {
             Role::Train => "train",
         }
     }
+
+    /// Whether it loads the production model.
+    pub(crate) fn needs_model(self) -> bool {
+        matches!(self, Role::Forecast | Role::Drift | Role::Train)
+    }
 }
 
 /// How a role runs.

@@ -80,9 +80,14 @@ impl ProductionWatch {
         );
         if opts.until_end {
             let registry = Registry::new(lake::store::open(url)?);
-            if registry.production().await?.is_none() {
+            let Some(production) = registry.production().await? else {
                 bail!("{waiting}");
-            }
+            };
+            // Loaded here as well as by the watcher: one that is refused would be waited for without end.
+            let version = &production.version;
+            load_model(&registry, version, &self.ctx.contract)
+                .await
+                .with_context(|| format!("the production model {version} in {url} is refused"))?;
         }
         if self.current().is_none() {
             tracing::info!(role = self.role, "{waiting}");
@@ -168,10 +173,14 @@ impl Watcher {
                     role = self.role, %version, error = format!("{error:#}"),
                     "the production model is refused: the one before stays, promote another version"
                 );
-                self.ctx.telemetry.readiness().not_ready(
-                    self.role,
-                    format!("production model {version} is refused: {error:#}"),
-                );
+                self.ctx.telemetry.model_refused(self.role);
+                // With a model to serve the role does its work and stays ready.
+                if self.sender.borrow().is_none() {
+                    self.ctx.telemetry.readiness().not_ready(
+                        self.role,
+                        format!("production model {version} is refused: {error:#}"),
+                    );
+                }
                 self.refused = Some(version);
             }
         }

@@ -77,6 +77,7 @@ pub(crate) struct Telemetry {
     context_servers: Family<OfRole, Gauge>,
     model: Family<Model, Gauge>,
     reloads: Counter,
+    refusals: Family<OfRole, Counter>,
     archive_objects: Family<OfTopic, Counter>,
     archive_rows: Family<OfTopic, Counter>,
     archive_bytes: Family<OfTopic, Counter>,
@@ -250,6 +251,11 @@ impl Telemetry {
         self.reloads.inc();
     }
 
+    /// The production model does not load; what was served before stays.
+    pub(crate) fn model_refused(&self, role: &'static str) {
+        self.refusals.get_or_create(&OfRole { role }).inc();
+    }
+
     /// An archive object was written; `next_offset` is the first that is not archived yet.
     pub(crate) fn archived(
         &self,
@@ -340,6 +346,7 @@ mod tests {
         telemetry.set_model("v2", "abc");
         telemetry.set_model("v3", "abc");
         telemetry.reloaded();
+        telemetry.model_refused("forecast");
         telemetry.drift_report(0.11, "urgent");
         telemetry.decision("train");
         telemetry.forecasts(90, Duration::from_millis(3));
@@ -361,6 +368,7 @@ mod tests {
             r#"forewarn_archive_next_offset{topic="forewarn.rollups",partition="1"} 42"#,
             r#"forewarn_model_info{version="v3",contract="abc"} 1"#,
             "forewarn_model_reloads_total 1",
+            r#"forewarn_model_refusals_total{role="forecast"} 1"#,
             "forewarn_drift_score_ratio 0.11",
             "forewarn_forecasts_total 90",
             "forewarn_forecast_duration_seconds_count 1",

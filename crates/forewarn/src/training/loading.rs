@@ -8,6 +8,8 @@ use drift::Baseline;
 use lake::registry::{Loaded, Registry};
 
 use super::stored;
+use crate::config::Settings;
+use crate::refusal::Refusal;
 
 /// A model that may be served.
 pub(crate) struct LoadedModel {
@@ -29,6 +31,30 @@ pub(crate) async fn load_model(
     tokio::task::spawn_blocking(move || checked(&loaded, &contract))
         .await
         .context("load the model")?
+}
+
+/// Refuses a registry that serves a model of another contract: no role that needs one could begin.
+///
+/// # Errors
+/// The refusal. A registry that cannot be read is none: who needs it waits for it and says so.
+pub(crate) async fn check_production(settings: &Settings) -> Result<()> {
+    let url = &settings.registry.url;
+    let registry = Registry::new(lake::store::open(url)?);
+    let versions = registry.list().await.unwrap_or_default();
+    let Some(served) = versions.into_iter().find(|version| version.deployed) else {
+        return Ok(());
+    };
+    let contract = &settings.contract;
+    match served.contract {
+        Some(other) if other != contract.fingerprint() => Err(Refusal::new(format!(
+            "production model {} in {url} is of contract {other:.16}, expected {} ({}): set contract to the one it was trained for, or registry.url to a registry of this contract",
+            served.version,
+            contract.short_fingerprint(),
+            contract.name,
+        ))
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// A version's files as a model that may be served. Blocking.

@@ -38,6 +38,7 @@ impl Telemetry {
             context_servers: Family::default(),
             model: Family::default(),
             reloads: Counter::default(),
+            refusals: Family::default(),
             archive_objects: Family::default(),
             archive_rows: Family::default(),
             archive_bytes: Family::default(),
@@ -155,6 +156,11 @@ impl Telemetry {
             "model_reloads",
             "Times that another model was swapped in",
             self.reloads.clone(),
+        );
+        r.register(
+            "model_refusals",
+            "Production models that did not load and are not served",
+            self.refusals.clone(),
         );
         r.register_with_unit(
             "training_progress",
