@@ -1,13 +1,14 @@
 //! Plain reading and writing of topics, independent of the program's own client code.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::runtime::Runtime;
 
@@ -131,6 +132,17 @@ pub fn read_all(brokers: &str, topic: &str) -> Vec<Raw> {
     records
 }
 
+/// How many records a topic has taken so far.
+///
+/// # Panics
+/// When the broker does not answer.
+pub fn count(brokers: &str, topic: &str) -> i64 {
+    watermarks(brokers, topic)
+        .iter()
+        .map(|(_, high)| high)
+        .sum()
+}
+
 /// Partition, key and value of a record to send.
 pub type Outgoing<'a> = (i32, Option<&'a [u8]>, Option<&'a [u8]>);
 
@@ -190,4 +202,69 @@ pub fn delete_topic(brokers: &str, topic: &str) {
         assert!(Instant::now() < until, "{topic} is still there");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Remembers how the last delivery ended.
+struct LastDelivery(Mutex<Option<bool>>);
+
+impl ClientContext for LastDelivery {}
+
+impl ProducerContext for LastDelivery {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        *self.0.lock().expect("lock") = Some(result.is_ok());
+    }
+}
+
+/// Sends the largest value that the broker takes with this key and these headers, to partition 0: one byte more is
+/// refused. `limit` is the topic's `max.message.bytes`. Returns the value.
+///
+/// # Panics
+/// When none is taken.
+pub fn send_largest(
+    brokers: &str,
+    topic: &str,
+    key: &[u8],
+    headers: &[(&str, &[u8])],
+    limit: usize,
+) -> Vec<u8> {
+    let producer: BaseProducer<LastDelivery> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("message.max.bytes", "2000000")
+        .create_with_context(LastDelivery(Mutex::new(None)))
+        .expect("make a producer");
+    let taken = |size: usize| {
+        let value = vec![0xC3; size];
+        let mut all = OwnedHeaders::new();
+        for (name, value) in headers {
+            all = all.insert(Header {
+                key: name,
+                value: Some(*value),
+            });
+        }
+        let record = BaseRecord::to(topic).partition(0).key(key);
+        let sent = producer.send(record.headers(all).payload(&value));
+        assert!(sent.is_ok(), "queue {size} bytes");
+        producer.flush(Duration::from_secs(20)).expect("deliver");
+        let ended = producer.context().0.lock().expect("lock").take();
+        ended.expect("a delivery report").then_some(value)
+    };
+    // What surrounds key, value and headers in a batch of one record is less than 300 bytes.
+    let carried: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    let most = limit - key.len() - carried;
+    // All sizes below the largest are taken, so halving finds it.
+    let (mut fits, mut largest) = (most - 300, None);
+    let mut refused = most + 1;
+    while refused - fits > 1 {
+        let size = fits.midpoint(refused);
+        match taken(size) {
+            Some(value) => (fits, largest) = (size, Some(value)),
+            None => refused = size,
+        }
+    }
+    largest.expect("a size that fits")
 }

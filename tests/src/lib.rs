@@ -3,10 +3,14 @@
 //! `scripts/test` starts Kafka and sets `FOREWARN_TEST_BROKERS`. Without it the tests that need a
 //! broker say so and pass, unless `FOREWARN_TEST_REQUIRED` or `CI` is set: then they fail.
 
+pub mod forwarder;
 pub mod kafka;
+pub mod models;
 pub mod oracle;
 pub mod topics;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -325,6 +329,43 @@ impl Running {
     /// When the system does not say.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("wait").is_none()
+    }
+
+    /// What its telemetry server answers to a path: status and body.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> (u16, String) {
+        const SERVES: &str = "/readyz address=";
+        self.wait_for(SERVES, Duration::from_secs(30));
+        let output = self.output();
+        let (_, address) = output.split_once(SERVES).expect("the address");
+        let address = address.split_whitespace().next().expect("the address");
+        let mut stream = TcpStream::connect(address).expect("reach the telemetry server");
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("ask");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read the answer");
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        (status.expect("a status"), body.to_owned())
+    }
+
+    /// Waits until `/readyz` says ready.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    #[track_caller]
+    pub fn wait_until_ready(&mut self, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        loop {
+            let (status, body) = self.get("/readyz");
+            if status == 200 {
+                return;
+            }
+            assert!(Instant::now() < until, "{body}\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What it has written so far, stdout and stderr together.

@@ -4,11 +4,24 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float32Type, Int32Type, TimestampMillisecondType};
-use contract::codec::Decoder;
+use contract::codec::{Decoder, Record, decode};
 use contract::{Contract, Topic};
 
 use crate::kafka::read_all;
 use crate::oracle::Row;
+
+/// All records of a topic with a fixed schema, each with its partition, in order of partition and offset.
+///
+/// # Panics
+/// When one does not decode.
+pub fn records<T: Record>(brokers: &str, topic: &str) -> Vec<(i32, T)> {
+    let all = read_all(brokers, topic);
+    let one = |record: &crate::kafka::Raw| {
+        let value = record.value.as_deref().expect("a value");
+        (record.partition, decode(value).expect("decode"))
+    };
+    all.iter().map(one).collect()
+}
 
 /// All rows of a `rollups` topic in order of partition and offset, repeats included.
 ///

@@ -255,7 +255,7 @@ fn another_partition_count_is_refused() {
     site.create_topics(2);
     let metrics = site.topic("metrics");
     site.run(&["topics", "create", "--partitions", "3"])
-        .refused(1, &[&metrics, "2", "3"]);
+        .refused(2, &[&metrics, "2", "3"]);
 
     // A role finds it out itself, before it reads anything.
     let other = Site::new(&brokers, "linborg");
@@ -265,5 +265,5 @@ fn another_partition_count_is_refused() {
     kafka::create_topic(&brokers, &other.topic("metrics.dlq"), 2);
     other
         .run(&["run", "--role", "rollup"])
-        .refused(1, &[&rollups, "2", "3"]);
+        .refused(2, &[&rollups, "2", "3"]);
 }

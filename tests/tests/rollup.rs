@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contract::Contract;
 use contract::codec::{Encoder, MetricRow};
+use tests::forwarder::Forwarder;
 use tests::{Site, brokers, kafka, oracle, topics, vm_trace};
 
 const PARTITIONS: u32 = 4;
@@ -272,13 +273,94 @@ fn bad_records_are_dead_letters_with_a_reason_and_the_rest_goes_on() {
     }
 }
 
+/// A record as large as the broker takes: its dead letter is larger by our headers, and passes.
+#[test]
+fn the_largest_record_becomes_a_dead_letter_that_keeps_everything() {
+    const MAX_MESSAGE_BYTES: usize = 1_048_588;
+    let Some(brokers) = brokers() else { return };
+    let site = Site::new(&brokers, "vm");
+    site.create_topics(1);
+    let topic = site.topic("metrics");
+    let key = [b'k'; 1_000];
+    let long = [b'h'; 20_000];
+    let headers: [(&str, &[u8]); 4] = [
+        ("trace", b"1"),
+        ("trace", b"2"),
+        ("binary", &[0, 255, 10]),
+        ("long", &long),
+    ];
+    let value = kafka::send_largest(&brokers, &topic, &key, &headers, MAX_MESSAGE_BYTES);
+    assert!(value.len() > 1_020_000, "{} bytes", value.len());
+    kafka::send(&brokers, &topic, &[(0, Some(b"vm1"), Some(b"garbage"))]);
+
+    let summary = site.to_end("rollup");
+    assert_eq!(summary["consumed"], 2, "{summary}");
+    assert_eq!(summary["rejected"]["too_large"], 1, "{summary}");
+    assert_eq!(summary["rejected"]["unknown_framing"], 1, "it goes on");
+    let letters = kafka::read_all(&brokers, &site.topic("metrics.dlq"));
+    assert_eq!(letters.len(), 2);
+    assert_eq!(letters[0].key.as_deref(), Some(key.as_slice()));
+    assert!(
+        letters[0].value.as_ref() == Some(&value),
+        "the value is unchanged"
+    );
+    for (kept, (name, value)) in letters[0].headers.iter().zip(headers) {
+        assert_eq!((kept.0.as_str(), kept.1.as_slice()), (name, value));
+    }
+    let (name, reason) = &letters[0].headers[headers.len()];
+    assert_eq!(
+        (name.as_str(), reason.as_slice()),
+        ("forewarn.reason", b"too_large".as_slice())
+    );
+    // It is committed: nothing of it comes a second time.
+    assert_eq!(site.to_end("rollup")["consumed"], 0);
+}
+
 /// The service waits for a broker that is not there, names it, and is ready once it appears.
 #[test]
 fn an_absent_broker_is_named_and_waited_for() {
-    let mut site = Site::new("127.0.0.1:1", "vm");
-    site.set("telemetry.listen", "127.0.0.1:0");
+    let Some(brokers) = brokers() else { return };
+    let mut site = Site::new(&brokers, "vm");
+    site.create_topics(1);
+    let broker = Forwarder::closed(&brokers);
+    site.set("kafka.brokers", broker.address());
+    let mut running = site.start(&["run", "--role", "rollup"]);
+    running.wait_for(broker.address(), Duration::from_secs(30));
+    let output = running.output();
+    let named = output.lines().find(|line| line.contains(broker.address()));
+    assert!(
+        named.is_some_and(|line| line.contains("WARN") && line.contains("trying again")),
+        "{output}"
+    );
+    let (status, why) = running.get("/readyz");
+    assert_eq!(status, 503, "{why}");
+    assert!(
+        why.contains("rollup") && why.contains(broker.address()),
+        "{why}"
+    );
+    assert_eq!(running.get("/healthz").0, 200, "it lives");
+
+    broker.open();
+    running.wait_until_ready(Duration::from_secs(60));
+    kafka::send(
+        &brokers,
+        &site.topic("metrics"),
+        &[(0, None, Some(b"garbage"))],
+    );
+    let letters = site.topic("metrics.dlq");
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while kafka::count(&brokers, &letters) == 0 {
+        assert!(std::time::Instant::now() < until, "{}", running.output());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(running.terminate(), Some(0), "{}", running.output());
+}
+
+/// A stop is heard while the broker is still waited for.
+#[test]
+fn waiting_for_a_broker_can_be_stopped() {
+    let site = Site::new("127.0.0.1:1", "vm");
     let mut running = site.start(&["run", "--role", "rollup"]);
     running.wait_for("127.0.0.1:1", Duration::from_secs(30));
-    assert!(running.is_running());
     assert_eq!(running.terminate(), Some(0), "{}", running.output());
 }
