@@ -7,7 +7,7 @@ use contract::Contract;
 use contract::codec::encode;
 use contract::record::{
     ControlEvent, ControlPayload, DECISION, Decision, DriftReport, Pane, Prediction,
-    TRAINING_CANCELLED, TRAINING_PROGRESS, TRAINING_STARTED,
+    TRAINING_CANCELLED, TRAINING_STARTED,
 };
 use tests::models::{announce, models, promote};
 use tests::{Running, Site, brokers, kafka, now_ms, oracle, topics};
@@ -351,13 +351,18 @@ fn stop_train(site: &Site) {
     kafka::send(site.brokers(), &topic, &[(0, None, Some(&asked))]);
     let mut busy = site.start(&["run", "--role", "train", "--set", "train.max_seconds=300"]);
     let until = Instant::now() + Duration::from_secs(60);
-    while said(TRAINING_PROGRESS) == 0 {
+    while said(TRAINING_STARTED) == 0 {
         assert!(Instant::now() < until, "{}", busy.output());
         assert!(busy.is_running(), "{}", busy.output());
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(10));
     }
     stop(busy);
-    assert_eq!(said(TRAINING_CANCELLED), 1, "it says how the job ended");
+    let events: Vec<(i32, ControlEvent)> = topics::records(site.brokers(), &topic);
+    assert_eq!(
+        said(TRAINING_CANCELLED),
+        1,
+        "it says how the job ended: {events:?}"
+    );
     let versions = site.run(&["models", "list", "--json"]).ok().last_json();
     let versions = versions.as_array().expect("versions");
     assert_eq!(versions.len(), 3, "no half model: {versions:?}");
