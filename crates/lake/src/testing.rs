@@ -57,6 +57,7 @@ struct State {
     /// Everything that was ever created: nothing may be created twice without having been deleted.
     created: HashSet<String>,
     puts: usize,
+    whole_gets: usize,
 }
 
 impl Faulty {
@@ -69,6 +70,7 @@ impl Faulty {
                 next_puts: Vec::new(),
                 created: HashSet::new(),
                 puts: 0,
+                whole_gets: 0,
             }),
         })
     }
@@ -82,6 +84,11 @@ impl Faulty {
         let mut state = self.state.lock().unwrap();
         state.rate = 0.0;
         state.next_puts.clear();
+    }
+
+    /// Objects that were read whole.
+    pub(crate) fn num_whole_gets(&self) -> usize {
+        self.state.lock().unwrap().whole_gets
     }
 
     pub(crate) fn num_puts(&self) -> usize {
@@ -179,6 +186,7 @@ impl ObjectStore for Faulty {
         if self.read_fails() {
             return Err(broken());
         }
+        self.state.lock().unwrap().whole_gets += usize::from(options.range.is_none());
         self.inner.get_opts(path, options).await
     }
 

@@ -82,6 +82,10 @@ fn the_grid_starts_at_the_first_possible_issue_time() {
     check_issued(full(), Some(20), Some(38), 5, &[20, 25, 30]);
     check_issued(full(), Some(20), Some(37), 5, &[20, 25]);
     check_issued(full(), Some(41), None, 1, &[]);
+    // After an outage (13 … 27) it starts where actuals follow, not where the context alone would do.
+    let mut outage = [1.0; 48];
+    outage[13..28].fill(f32::NAN);
+    check_issued(vec![series("a", 0, &outage)], Some(14), None, 5, &[21]);
     // A range from before the data, and one that starts between two steps.
     check_issued(full(), Some(-5), Some(21), 1, &[12, 13]);
     let range = Range {

@@ -22,7 +22,10 @@ use crate::training;
 pub(crate) async fn run(args: &RunArgs, app: &App) -> Result<()> {
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     let telemetry = Arc::new(Telemetry::new());
-    for role in &args.roles {
+    let mut roles = args.roles.clone();
+    roles.sort_unstable();
+    roles.dedup();
+    for role in &roles {
         telemetry.readiness().not_ready(role.name(), "starting");
     }
     let listen = &app.settings.telemetry.listen;
@@ -45,9 +48,9 @@ pub(crate) async fn run(args: &RunArgs, app: &App) -> Result<()> {
         }
     };
     if args.until_end {
-        roles::run_until_end(&args.roles, &ctx, &shutdown, &mut print).await?;
+        roles::run_until_end(&roles, &ctx, &shutdown, &mut print).await?;
     } else {
-        for summary in roles::run_all(&args.roles, &ctx, &shutdown).await? {
+        for summary in roles::run_all(&roles, &ctx, &shutdown).await? {
             print(&summary);
         }
     }

@@ -29,6 +29,8 @@ pub(crate) const GROUP: &str = "archive";
 const ROLE: &str = "archive";
 /// How often the age of buffers is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Of all buffers together, roughly: beyond it objects are smaller than the policy wants them.
+const MAX_BUFFERED_BYTES: usize = 512 << 20;
 const LIMITS: Limits = Limits {
     max_records: 10_000,
     max_bytes: 8 << 20,
@@ -44,6 +46,30 @@ struct Owned {
     /// The consumer's position.
     position: i64,
     committed: Option<i64>,
+    /// Not read on: its last object could not be written.
+    paused: bool,
+}
+
+/// What is buffered of a partition.
+struct Buffer<'a, K> {
+    key: &'a K,
+    bytes: usize,
+    is_due: bool,
+}
+
+/// The partitions to write now: those that are due, and the largest of the others until what is left fits in `max_bytes`.
+fn due<K>(mut buffers: Vec<Buffer<'_, K>>, max_bytes: usize) -> Vec<&K> {
+    buffers.sort_by_key(|buffer| (!buffer.is_due, std::cmp::Reverse(buffer.bytes)));
+    let mut left: usize = buffers.iter().map(|buffer| buffer.bytes).sum();
+    let mut due = Vec::new();
+    for buffer in buffers {
+        if !buffer.is_due && left <= max_bytes {
+            break;
+        }
+        left -= buffer.bytes;
+        due.push(buffer.key);
+    }
+    due
 }
 
 struct Archiver {
@@ -117,7 +143,7 @@ impl Archiver {
                     self.flush_due().await?;
                     continue;
                 }
-                event = self.consumer.next() => event,
+                event = self.ctx.next(ROLE, &mut self.consumer) => event,
             };
             match event {
                 Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
@@ -211,6 +237,7 @@ impl Archiver {
             intake: Intake::default(),
             position,
             committed: part.committed,
+            paused: false,
         })
     }
 
@@ -261,11 +288,14 @@ impl Archiver {
 
     async fn flush_due(&mut self) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
-        let due: Vec<_> = self
-            .partitions
-            .iter()
-            .filter(|(_, owned)| owned.chain.is_due(&self.policy, now_ms))
-            .map(|(key, _)| key.clone())
+        let buffers = self.partitions.iter().map(|(key, owned)| Buffer {
+            key,
+            bytes: owned.chain.buffered_bytes(),
+            is_due: owned.chain.is_due(&self.policy, now_ms),
+        });
+        let due: Vec<_> = due(buffers.collect(), MAX_BUFFERED_BYTES)
+            .into_iter()
+            .cloned()
             .collect();
         self.flush_these(due, false).await
     }
@@ -296,10 +326,18 @@ impl Archiver {
             // Nothing is lost: the records are still buffered, the next look tries again.
             Err(error @ (ArchiveError::Store { .. } | ArchiveError::Contested { .. })) if !last => {
                 tracing::error!(%topic, partition, %error, "archive object is not written, trying again");
+                // Until then nothing more of it is read: the buffer must not grow with the backlog.
+                if !owned.paused {
+                    self.consumer.pause(&[(topic.to_string(), *partition)])?;
+                    owned.paused = true;
+                }
                 return Ok(());
             }
             other => other?,
         };
+        if std::mem::take(&mut owned.paused) && !last {
+            self.consumer.resume(&[(topic.to_string(), *partition)])?;
+        }
         match flushed {
             FlushOutcome::Nothing => {}
             FlushOutcome::Written {
@@ -383,5 +421,27 @@ impl Owned {
         let batch = self.intake.finish(columns).map_err(anyhow::Error::msg)?;
         self.chain.push(batch, now_ms)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_written_and_the_largest_of_the_rest_until_it_fits() {
+        let buffer = |key: &'static &'static str, bytes, is_due| Buffer { key, bytes, is_due };
+        let all = || {
+            vec![
+                buffer(&"small", 10, false),
+                buffer(&"old", 1, true),
+                buffer(&"large", 60, false),
+                buffer(&"middle", 30, false),
+            ]
+        };
+        assert_eq!(due(all(), 1_000), [&"old"]);
+        assert_eq!(due(all(), 99), [&"old", &"large"]);
+        assert_eq!(due(all(), 39), [&"old", &"large", &"middle"]);
+        assert_eq!(due(all(), 0), [&"old", &"large", &"middle", &"small"]);
     }
 }

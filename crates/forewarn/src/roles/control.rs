@@ -71,7 +71,7 @@ impl ControlReader {
             if let Some(read) = self.ready.pop_front() {
                 return Ok(read);
             }
-            match self.consumer.next().await {
+            match self.ctx.next(self.role, &mut self.consumer).await {
                 Event::Chunk(chunk) => {
                     for record in chunk.iter() {
                         let Some(value) = record.value else { continue };
@@ -93,13 +93,12 @@ impl ControlReader {
         }
     }
 
-    /// All events up to now.
-    pub(crate) async fn read_all(&mut self) -> Result<Vec<ControlEvent>> {
-        let mut events = Vec::new();
+    /// Shows `each` event up to now. They are not collected: the topic keeps everything.
+    pub(crate) async fn read_all(&mut self, mut each: impl FnMut(&ControlEvent)) -> Result<()> {
         loop {
             match self.next().await? {
-                ControlRead::Event(event) => events.push(*event),
-                ControlRead::CaughtUp => return Ok(events),
+                ControlRead::Event(event) => each(&event),
+                ControlRead::CaughtUp => return Ok(()),
             }
         }
     }

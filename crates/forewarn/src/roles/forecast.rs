@@ -27,7 +27,7 @@ use self::history::{History, Inserted, UNKNOWN_STATE};
 pub(crate) use self::issue::prediction;
 use self::issue::{Due, Issuer};
 use super::batch::RollupRows;
-use super::offsets::{Resumed, changed, resume};
+use super::offsets::{Resumed, changed, commit, resume};
 use super::production::ProductionWatch;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends};
@@ -57,6 +57,17 @@ struct Owned {
     /// Newest bucket seen, and the model that serves it.
     bucket: Option<i64>,
     model: Arc<LoadedModel>,
+}
+
+impl Owned {
+    /// Drops the servers that have been silent for longer than the context: nothing of theirs would be in it.
+    fn forget(&mut self, context_ms: i64) {
+        if let Some(bucket) = self.bucket {
+            let oldest = bucket.saturating_sub(context_ms);
+            self.servers
+                .retain(|_, history| history.newest().is_some_and(|newest| newest > oldest));
+        }
+    }
 }
 
 struct Forecaster {
@@ -136,7 +147,7 @@ impl Forecaster {
                     self.issue().await?;
                     continue;
                 }
-                event = self.consumer.next() => event,
+                event = self.ctx.next(ROLE, &mut self.consumer) => event,
             };
             match event {
                 Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
@@ -314,6 +325,10 @@ impl Forecaster {
     async fn commit(&mut self) -> Result<()> {
         self.issue().await?;
         self.issuer.flush().await?;
+        let context_ms = self.context_ms();
+        for owned in self.partitions.values_mut() {
+            owned.forget(context_ms);
+        }
         let servers: usize = self
             .partitions
             .values()
@@ -337,10 +352,7 @@ impl Forecaster {
             let before = &mut owned.committed;
             offsets.extend(changed(&self.topic, *partition, commit, before));
         }
-        self.consumer
-            .commit(offsets)
-            .await
-            .context("commit offsets of forecast")
+        commit(&self.consumer, offsets).await
     }
 
     fn context_ms(&self) -> i64 {

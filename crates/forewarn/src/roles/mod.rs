@@ -19,7 +19,8 @@ pub(crate) mod train;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use bus::{Consumer, Event};
 use contract::{Contract, Topic};
 
 pub(crate) use self::batch::RollupRows;
@@ -33,6 +34,10 @@ use crate::telemetry::Telemetry;
 
 /// How long a consumer may take to leave its group.
 pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a role may take to deliver and commit once it was asked to stop; longer than [`CLOSE_WITHIN`], shorter than what
+/// supervisors wait (30 s) before they kill.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// What a process can be told to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -118,7 +123,19 @@ impl Ctx {
     pub(crate) fn unavailable(&self, role: &'static str, what: &str) {
         tracing::warn!(role, "{what}");
         self.telemetry.kafka_error(role);
-        self.telemetry.readiness().not_ready(role, what);
+        self.telemetry.readiness().unreachable(role, what);
+    }
+
+    /// The next event of a role's consumer: whatever comes but a complaint shows that the broker answers.
+    pub(crate) async fn next(&self, role: &'static str, consumer: &mut Consumer) -> Event {
+        let event = consumer.next().await;
+        match &event {
+            Event::Chunk(_) | Event::Eof { .. } | Event::Assigned(_) => {
+                self.telemetry.readiness().reachable(role);
+            }
+            Event::Unavailable(_) | Event::Revoked(_) | Event::Fatal(_) => {}
+        }
+        event
     }
 }
 
@@ -149,14 +166,38 @@ pub(crate) async fn run_one(
     shutdown: Shutdown,
 ) -> Result<Summary> {
     let name = role.name();
-    let result = match role {
-        Role::Rollup => rollup::run(ctx, opts, shutdown).await,
-        Role::Forecast => forecast::run(ctx, opts, shutdown).await,
-        Role::Drift => drift::run(ctx, opts, shutdown).await,
-        Role::Archive => archive::run(ctx, opts, shutdown).await,
-        Role::Train => train::run(ctx, opts, shutdown).await,
+    let stop = shutdown.clone();
+    let work = async move {
+        match role {
+            Role::Rollup => rollup::run(ctx, opts, shutdown).await,
+            Role::Forecast => forecast::run(ctx, opts, shutdown).await,
+            Role::Drift => drift::run(ctx, opts, shutdown).await,
+            Role::Archive => archive::run(ctx, opts, shutdown).await,
+            Role::Train => train::run(ctx, opts, shutdown).await,
+        }
     };
+    let result = stopped_within(STOP_WITHIN, &stop, work).await;
     result.with_context(|| format!("role {name}"))
+}
+
+/// Does the work, giving it up where it goes on for longer than `bound` after a stop was asked for.
+async fn stopped_within<T>(
+    bound: Duration,
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let too_long = async {
+        shutdown.wait().await;
+        tokio::time::sleep(bound).await;
+    };
+    tokio::select! {
+        result = work => result,
+        () = too_long => bail!(
+            "did not finish within {} s of being asked to stop (does the broker answer?): what is not committed is read \
+             again at the next start",
+            bound.as_secs()
+        ),
+    }
 }
 
 /// Runs roles side by side until a stop; the first that fails stops the others.
@@ -190,19 +231,41 @@ pub(crate) async fn run_all(
     first_error.map_or(Ok(summaries), Err)
 }
 
-/// Runs roles one after another, each to the end of its topics.
+/// Runs roles one after another in the given order, each to the end of its topics.
 pub(crate) async fn run_until_end(
     roles: &[Role],
     ctx: &Ctx,
     shutdown: &Shutdown,
     mut report: impl FnMut(&Summary),
 ) -> Result<()> {
-    let mut ordered = roles.to_vec();
-    ordered.sort_unstable();
-    ordered.dedup();
-    for role in ordered {
+    for role in roles {
         let opts = RunOpts { until_end: true };
-        report(&run_one(role, ctx.clone(), opts, shutdown.clone()).await?);
+        report(&run_one(*role, ctx.clone(), opts, shutdown.clone()).await?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_is_waited_for_but_not_for_ever() {
+        let shutdown = Shutdown::new();
+        let bound = Duration::from_millis(20);
+        let done = stopped_within(bound, &shutdown, async {
+            tokio::time::sleep(3 * bound).await;
+            Ok(7)
+        });
+        assert_eq!(done.await.ok(), Some(7), "nobody asked for a stop");
+        shutdown.trigger();
+        let quick = stopped_within(bound, &shutdown, async { Ok(7) });
+        assert_eq!(quick.await.ok(), Some(7));
+        let hangs = stopped_within(bound, &shutdown, std::future::pending::<Result<()>>());
+        assert!(
+            hangs
+                .await
+                .is_err_and(|error| error.to_string().contains("did not finish"))
+        );
+    }
 }

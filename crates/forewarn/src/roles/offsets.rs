@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use bus::{AssignedPartition, CommitOffset};
+use anyhow::{Context as _, Result};
+use bus::{AssignedPartition, BusError, CommitOffset, Consumer};
 use window::context::RereadCommit;
 use window::metadata::MetadataError;
 use window::rollup::Commit;
@@ -141,6 +142,18 @@ pub(crate) fn changed<C: Committed>(
         offset: commit.offset(),
         metadata: commit.metadata(),
     })
+}
+
+/// Commits, unless a partition was taken away meanwhile: its new owner reads again what was not committed, and what it
+/// gives again has the same identity. The rebalance itself is told by its event.
+pub(crate) async fn commit(consumer: &Consumer, offsets: Vec<CommitOffset>) -> Result<()> {
+    match consumer.commit(offsets).await {
+        Err(BusError::NotOwner(what)) => {
+            tracing::warn!("{what} was taken away before its offsets were committed");
+            Ok(())
+        }
+        other => other.context("commit offsets"),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use contract::record::ControlPayload;
-use lake::registry::Registry;
+use lake::registry::{Registry, RegistryError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -168,10 +168,12 @@ impl Watcher {
                 self.refused = None;
                 self.sender.send_replace(Some(Arc::new(model)));
             }
+            // A store that fails says nothing about the model: the next look asks again.
+            Err(error) if is_passing(&error) => return Err(error),
             Err(error) => {
                 tracing::error!(
                     role = self.role, %version, error = format!("{error:#}"),
-                    "the production model is refused: the one before stays, promote another version"
+                    "the production model is refused, the one before stays: train another one"
                 );
                 self.ctx.telemetry.model_refused(self.role);
                 // With a model to serve the role does its work and stays ready.
@@ -186,4 +188,11 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// Whether the same call may succeed later.
+pub(crate) fn is_passing(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<RegistryError>()
+        .is_some_and(RegistryError::is_passing)
 }

@@ -20,7 +20,7 @@ use lake::training::rollup_config;
 use window::rollup::{Commit, Counts, Outcome, Partition, Record, RollupConfig};
 
 use super::batch::MetricRows;
-use super::offsets::{Resumed, changed, resume};
+use super::offsets::{Resumed, changed, commit, resume};
 use super::output::RollupOutput;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends, millis};
@@ -128,7 +128,7 @@ impl Rollup {
                     self.on_tick().await?;
                     continue;
                 }
-                event = self.consumer.next() => event,
+                event = self.ctx.next(ROLE, &mut self.consumer) => event,
             };
             match event {
                 Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
@@ -377,10 +377,7 @@ impl Rollup {
             let before = &mut owned.committed;
             offsets.extend(changed(&self.topic, *partition, commit, before));
         }
-        self.consumer
-            .commit(offsets)
-            .await
-            .context("commit offsets of rollup")
+        commit(&self.consumer, offsets).await
     }
 
     async fn finish(mut self, started: Instant) -> Result<Summary> {

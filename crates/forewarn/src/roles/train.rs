@@ -39,10 +39,7 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
     };
     let mut state = policy::State::default();
     let mut summary = Summary::new(ROLE);
-    for event in control.read_all().await? {
-        summary.consumed += 1;
-        state.apply(&event);
-    }
+    summary.consumed += catch_up(&mut control, &mut state).await?;
     ctx.ready(ROLE);
     loop {
         let next = state.next_for(&worker.name, ctx.clock.now_ms()).cloned();
@@ -132,7 +129,12 @@ async fn worker_tries(worker: &Worker, job: &policy::Job) -> Result<bool> {
             .ctx
             .telemetry
             .training_ended("failed", started.elapsed());
-        if tried >= TRIES || worker.shutdown.requested() {
+        // More tries would not give more data.
+        let hopeless = matches!(
+            error.downcast_ref::<tft::TrainError>(),
+            Some(tft::TrainError::TooLittle(_))
+        );
+        if hopeless || tried >= TRIES || worker.shutdown.requested() {
             let message = format!("failed {tried} times, production stays: {error:#}");
             worker
                 .say(
@@ -154,11 +156,14 @@ async fn worker_tries(worker: &Worker, job: &policy::Job) -> Result<bool> {
 
 /// Reads what is on the topic by now, the worker's own events among it.
 async fn catch_up(control: &mut ControlReader, state: &mut policy::State) -> Result<u64> {
-    let events: Vec<ControlEvent> = control.read_all().await?;
-    for event in &events {
-        state.apply(event);
-    }
-    Ok(events.len() as u64)
+    let mut read = 0;
+    control
+        .read_all(|event| {
+            state.apply(event);
+            read += 1;
+        })
+        .await?;
+    Ok(read)
 }
 
 impl Worker {

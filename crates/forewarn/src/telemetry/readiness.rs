@@ -1,7 +1,8 @@
 //! Readiness: one latch a role, each with the reason why it is closed.
 //!
 //! A process is ready when it has roles and all of them are. A role opens its latch when it does
-//! its work and closes it with a reason when it cannot.
+//! its work and closes it with a reason when it cannot. A broker that does not answer closes a second
+//! latch of the role, which the next thing heard from it opens: whatever else the role waits for stays.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,15 @@ use serde::Serialize;
 
 /// The latches of a process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+pub(crate) struct Readiness(Arc<Mutex<Latches>>);
+
+#[derive(Debug, Default)]
+struct Latches {
+    /// Role → why it cannot do its work.
+    work: BTreeMap<&'static str, Option<String>>,
+    /// Roles that do not hear from the broker, and why.
+    broker: BTreeMap<&'static str, String>,
+}
 
 /// What `/readyz` answers.
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -25,27 +34,36 @@ pub(crate) struct Report {
 impl Readiness {
     /// The role does its work.
     pub(crate) fn ready(&self, role: &'static str) {
-        self.lock().insert(role, None);
+        self.lock().work.insert(role, None);
+    }
+
+    /// The role's broker does not answer.
+    pub(crate) fn unreachable(&self, role: &'static str, reason: &str) {
+        self.lock().broker.insert(role, reason.to_owned());
+    }
+
+    /// The role heard from its broker.
+    pub(crate) fn reachable(&self, role: &'static str) {
+        self.lock().broker.remove(role);
     }
 
     /// The role cannot do its work, and why. A role that is named here for the first time counts
     /// from now on.
     pub(crate) fn not_ready(&self, role: &'static str, reason: impl Into<String>) {
-        self.lock().insert(role, Some(reason.into()));
+        self.lock().work.insert(role, Some(reason.into()));
     }
 
     /// Which roles are ready and why the others are not.
     pub(crate) fn report(&self) -> Report {
         let latches = self.lock();
-        let not_ready: BTreeMap<_, _> = latches
-            .iter()
-            .filter_map(|(role, reason)| Some((*role, reason.clone()?)))
-            .collect();
-        let ready_roles: Vec<_> = latches
-            .iter()
-            .filter(|(_, reason)| reason.is_none())
-            .map(|(role, _)| *role)
-            .collect();
+        let mut not_ready = latches.broker.clone();
+        for (role, reason) in &latches.work {
+            if let Some(reason) = reason {
+                not_ready.insert(role, reason.clone());
+            }
+        }
+        let roles = latches.work.keys().copied();
+        let ready_roles: Vec<_> = roles.filter(|r| !not_ready.contains_key(r)).collect();
         Report {
             ready: not_ready.is_empty() && !ready_roles.is_empty(),
             not_ready,
@@ -53,8 +71,8 @@ impl Readiness {
         }
     }
 
-    /// A panic elsewhere leaves the map whole: each change is one insert.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
+    /// A panic elsewhere leaves the maps whole: each change is one insert or removal.
+    fn lock(&self) -> MutexGuard<'_, Latches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,5 +97,22 @@ mod tests {
         assert!(readiness.report().ready);
         readiness.not_ready("rollup", "waits for broker localhost:9092");
         assert!(!readiness.report().ready);
+    }
+
+    #[test]
+    fn an_outage_ends_with_the_next_thing_heard_and_hides_no_other_reason() {
+        let readiness = Readiness::default();
+        readiness.ready("rollup");
+        readiness.not_ready("forecast", "no production model");
+        readiness.unreachable("rollup", "b:9092 does not answer");
+        readiness.unreachable("forecast", "b:9092 does not answer");
+        let report = readiness.report();
+        assert_eq!(report.not_ready["rollup"], "b:9092 does not answer");
+        assert_eq!(report.ready_roles, [""; 0]);
+        readiness.reachable("rollup");
+        readiness.reachable("forecast");
+        let report = readiness.report();
+        assert_eq!(report.ready_roles, ["rollup"]);
+        assert_eq!(report.not_ready["forecast"], "no production model");
     }
 }

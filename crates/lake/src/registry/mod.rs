@@ -75,6 +75,14 @@ pub enum RegistryError {
     },
 }
 
+impl RegistryError {
+    /// Whether it says something about the store at this moment only: the same call may succeed later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, RegistryError::Store { .. })
+    }
+}
+
 /// Where a version stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -287,3 +287,20 @@ async fn an_unreadable_pointer_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn only_a_failing_store_is_worth_asking_again() {
+    let object = || "models/v/config.json".to_owned();
+    let source = object_store::Error::NotImplemented {
+        operation: "get".to_owned(),
+        implementer: "test".to_owned(),
+    };
+    assert!(
+        RegistryError::Store {
+            object: object(),
+            source
+        }
+        .is_passing()
+    );
+    assert!(!RegistryError::NotFound { object: object() }.is_passing());
+}

@@ -12,7 +12,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
-use super::collect::Collector;
+use super::collect::{Collector, DAY_MS};
 use super::{Selection, TrainingError, TrainingWindow};
 use crate::archive::{ArchiveError, Footer, KAFKA_OFFSET, ReadError, object_path};
 use crate::archive::{list_partition, list_partitions, read_footer, tail_offset};
@@ -147,7 +147,7 @@ fn prune(
     for other in &others {
         collector.skip_other_contract(other.footer.rows);
     }
-    let (from, to) = (selection.from_ms, selection.to_ms);
+    let (from, to) = (earliest(&ours, contract, selection), selection.to_ms);
     ours.into_iter()
         .filter(|candidate| match candidate.footer.timestamps_ms {
             Some((first, last)) => {
@@ -156,6 +156,24 @@ fn prune(
             None => false,
         })
         .collect()
+}
+
+/// The first bucket that can be wanted. The newest bucket of a selection that ends before the data's end is not known from
+/// footers: then `last_days` prunes nothing.
+fn earliest(ours: &[Candidate], contract: &Contract, selection: &Selection<'_>) -> Option<i64> {
+    let newest = || {
+        let last = ours.iter().filter_map(|c| Some(c.footer.timestamps_ms?.1));
+        last.max()
+    };
+    let by_days = match (selection.last_days, selection.to_ms) {
+        (Some(days), None) => newest().map(|last| {
+            let days_ms = i64::from(days).saturating_mul(DAY_MS);
+            last.saturating_add(contract.step_ms())
+                .saturating_sub(days_ms)
+        }),
+        _ => None,
+    };
+    selection.from_ms.max(by_days)
 }
 
 type Decoded = Vec<(Block, Int64Array)>;

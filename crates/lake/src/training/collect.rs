@@ -18,7 +18,7 @@ pub const MAX_STEPS: usize = 400 * 288;
 /// Values that all grids together may have: 2 GiB.
 pub const MAX_VALUES: usize = 1 << 29;
 
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// One rollup row on its way into a grid.
 pub struct Rollup<'a> {
@@ -40,6 +40,8 @@ pub struct Collector<'a> {
     pub(super) selection: &'a Selection<'a>,
     /// By server: ordered, so that the result does not depend on a hash.
     servers: BTreeMap<String, Rows>,
+    /// Newest bucket of all servers, wanted or not: what the last days are counted from.
+    newest: Option<i64>,
     other_contract: u64,
     undecodable: u64,
 }
@@ -61,6 +63,7 @@ impl<'a> Collector<'a> {
             contract,
             selection,
             servers: BTreeMap::new(),
+            newest: None,
             other_contract: 0,
             undecodable: 0,
         }
@@ -68,7 +71,11 @@ impl<'a> Collector<'a> {
 
     /// Takes a row, if it is wanted.
     pub fn add(&mut self, row: &Rollup<'_>) {
-        if !self.selection.has_bucket(row.bucket) || !(self.selection.servers)(row.server) {
+        if !self.selection.has_bucket(row.bucket) {
+            return;
+        }
+        self.newest = self.newest.max(Some(row.bucket));
+        if !(self.selection.servers)(row.server) {
             return;
         }
         // Looked up twice for a new server only: the name is copied once.
@@ -125,9 +132,8 @@ impl<'a> Collector<'a> {
     /// # Errors
     /// [`TrainingError::Span`] and [`TrainingError::TooLarge`].
     pub fn finish(self) -> Result<TrainingWindow, TrainingError> {
-        let newest = self.servers.values().flat_map(|rows| &rows.buckets).max();
-        let from = match (newest, self.selection.last_days) {
-            (Some(&newest), Some(days)) => newest
+        let from = match (self.newest, self.selection.last_days) {
+            (Some(newest), Some(days)) => newest
                 .saturating_add(self.contract.step_ms())
                 .saturating_sub(i64::from(days).saturating_mul(DAY_MS)),
             _ => i64::MIN,

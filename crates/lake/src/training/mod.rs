@@ -31,7 +31,7 @@ pub struct Selection<'a> {
     pub from_ms: Option<i64>,
     /// Buckets that start before this, ms.
     pub to_ms: Option<i64>,
-    /// Only the last days before the newest bucket found. An archive is read whole for it: `from_ms` is cheaper.
+    /// Only the last days before the newest bucket found.
     pub last_days: Option<u32>,
     /// Servers by name.
     pub servers: &'a (dyn Fn(&str) -> bool + Sync),

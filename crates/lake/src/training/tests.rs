@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::{Chain, ChainSpec, Intake, KafkaRecord, WriterId, object_path};
 use crate::records::{RecordWriter, Row};
+use crate::testing::Faulty;
 
 const STEP: i64 = 300_000;
 const T0: i64 = 1_375_315_200_000; // 2013-08-01T00:00:00Z
@@ -121,6 +122,23 @@ async fn rows_become_dense_grids_and_the_first_repeat_wins() {
     assert_eq!(cpu(b), [Some(1.0), Some(2.0), None, None, Some(3.0)]);
     assert_eq!(b.values.len(), 5 * 6);
     assert_eq!(b.states, [0, 0, NO_STATE, NO_STATE, 0]);
+}
+
+#[tokio::test]
+async fn objects_older_than_the_last_days_are_not_read() {
+    let faulty = Faulty::new(1, 0.0);
+    let store: Arc<dyn ObjectStore> = faulty.clone();
+    let day = |d: i64| vec![rollup("a", d * 288, d as f32)];
+    let days: Vec<_> = (0..6).map(day).collect();
+    archived(&store, &vm(), 0, &days).await;
+    let last = Selection {
+        last_days: Some(2),
+        ..Selection::default()
+    };
+    let before = faulty.num_whole_gets();
+    let window = read(&store, &last, None).await;
+    assert_eq!(window.rows, 2);
+    assert_eq!(faulty.num_whole_gets() - before, 2);
 }
 
 #[tokio::test]

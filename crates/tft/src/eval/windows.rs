@@ -43,14 +43,16 @@ pub(crate) fn choose(columns: &[Columns], domain: &Domain, range: &Range) -> Vec
             filled.count(issue.saturating_sub(domain.context), issue) >= MIN_CONTEXT_ROWS
         };
         let reach = last.min(c.steps.saturating_sub(1));
-        let Some(start) = (first..=reach).find(|&issue| has_context(issue)) else {
+        let is_possible =
+            |issue: usize| has_context(issue) && filled.count(issue, issue + domain.horizon) > 0;
+        let Some(start) = (first..=reach).find(|&issue| is_possible(issue)) else {
             continue;
         };
-        for issue in (start..=reach).step_by(range.stride.max(1)) {
-            if has_context(issue) && filled.count(issue, issue + domain.horizon) > 0 {
-                chosen.push((series, issue));
-            }
-        }
+        let grid = (start..=reach).step_by(range.stride.max(1));
+        chosen.extend(
+            grid.filter(|&issue| is_possible(issue))
+                .map(|issue| (series, issue)),
+        );
     }
     chosen
 }

@@ -22,7 +22,7 @@ use self::aligned::{Aligned, Held, Skipped};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
-use crate::roles::offsets::{Resumed, changed, resume};
+use crate::roles::offsets::{Resumed, changed, commit, resume};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -118,7 +118,7 @@ impl Stage {
                     self.commit().await?;
                     continue;
                 }
-                event = self.consumer.next() => event,
+                event = self.ctx.next(ROLE, &mut self.consumer) => event,
             };
             match event {
                 Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
@@ -433,9 +433,6 @@ impl Stage {
                 offsets.extend(changed(topic, *partition, now, before));
             }
         }
-        self.consumer
-            .commit(offsets)
-            .await
-            .context("commit offsets of drift")
+        commit(&self.consumer, offsets).await
     }
 }

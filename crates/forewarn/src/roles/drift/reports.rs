@@ -11,14 +11,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, Revoked, Start};
 use contract::Topic;
-use contract::record::{ControlPayload, DECISION, Decision, DriftReport, Pane};
+use contract::record::{ControlEvent, ControlPayload, DECISION, Decision, DriftReport, Pane};
 use drift::{PaneOutcome, Policy, ReportRequest, Windows};
 use window::context::{Reading, Reread, RereadCommit};
 
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
-use crate::roles::offsets::{Resumed, changed, resume};
+use crate::roles::offsets::{Resumed, changed, commit, resume};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -92,13 +92,27 @@ pub(super) async fn run(
         panes_topic: Arc::from(topics[0].as_str()),
         ctx,
     };
-    for event in stage.control.read_all().await? {
-        stage.fold(&event);
-    }
+    let (policy, last) = (&mut stage.policy, &mut stage.last_decision);
+    stage
+        .control
+        .read_all(|event| fold(policy, last, event))
+        .await?;
     stage.serve(&shutdown).await?;
     stage.commit().await?;
     stage.consumer.close(crate::roles::CLOSE_WITHIN).await;
     Ok((stage.consumed, stage.produced))
+}
+
+/// What a control event changes: the state that decides, and the last decision with its time.
+fn fold(
+    policy: &mut policy::State,
+    last_decision: &mut Option<(Decision, i64)>,
+    event: &ControlEvent,
+) {
+    policy.apply(event);
+    if let ControlPayload::Decision(decision) = &event.payload {
+        *last_decision = Some((decision.clone(), event.time));
+    }
 }
 
 impl Stage {
@@ -120,7 +134,7 @@ impl Stage {
                     self.commit().await?;
                     continue;
                 }
-                event = self.consumer.next() => event,
+                event = self.ctx.next(ROLE, &mut self.consumer) => event,
             };
             match event {
                 Event::Chunk(chunk) => self.on_chunk(&chunk).await?,
@@ -140,11 +154,8 @@ impl Stage {
         }
     }
 
-    fn fold(&mut self, event: &contract::record::ControlEvent) {
-        self.policy.apply(event);
-        if let ControlPayload::Decision(decision) = &event.payload {
-            self.last_decision = Some((decision.clone(), event.time));
-        }
+    fn fold(&mut self, event: &ControlEvent) {
+        fold(&mut self.policy, &mut self.last_decision, event);
     }
 
     fn on_assigned(&mut self, assigned: Assigned) {
@@ -329,10 +340,11 @@ impl Stage {
             reread.issued(reported);
         }
         let now = reread.commit();
+        if let Some(now) = now {
+            let lag = &self.ctx.lag;
+            lag.note(GROUP, &self.panes_topic, 0, now.offset, now.position);
+        }
         let offset = changed(&self.panes_topic, 0, now, &mut self.committed);
-        self.consumer
-            .commit(offset.into_iter().collect())
-            .await
-            .context("commit offsets of drift reports")
+        commit(&self.consumer, offset.into_iter().collect()).await
     }
 }

@@ -47,6 +47,11 @@ impl History {
         }
     }
 
+    /// The newest bucket that has a row.
+    pub(crate) fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
     /// Buckets in the context that have a row.
     pub(crate) fn rows(&self) -> usize {
         self.present.iter().filter(|p| **p).count()

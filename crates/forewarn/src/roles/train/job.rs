@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
+use crate::roles::production;
 use crate::shutdown::Shutdown;
 use crate::training::{self, Candidate, Job, LoadedModel};
 
@@ -43,7 +44,7 @@ impl Worker {
         };
         let production = registry.production().await?;
         let serving = match &production {
-            Some(p) => Some(training::load_model(&registry, &p.version, &self.ctx.contract).await?),
+            Some(p) => self.serving(&registry, &p.version).await?,
             None => None,
         };
         let Some(candidate) = self.fit(job, window, serving).await? else {
@@ -65,6 +66,22 @@ impl Worker {
         } else {
             self.reject(job, &registry, &candidate, &failures).await?;
             Ok(false)
+        }
+    }
+
+    /// The model in production; `None` where it cannot be used: then nothing is compared with it, and a good one replaces it.
+    async fn serving(&self, registry: &Registry, version: &str) -> Result<Option<LoadedModel>> {
+        match training::load_model(registry, version, &self.ctx.contract).await {
+            Ok(model) => Ok(Some(model)),
+            Err(error) if production::is_passing(&error) => Err(error),
+            Err(error) => {
+                tracing::error!(
+                    version,
+                    error = format!("{error:#}"),
+                    "the production model cannot be used: the new one is judged without it"
+                );
+                Ok(None)
+            }
         }
     }
 
