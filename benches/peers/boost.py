@@ -25,7 +25,7 @@ STATIC = ("cpu_cores", "mem_capacity_mb")
 # Processes of one thread each, a metric at a time: on a busy machine far faster than threads that wait for each other.
 THREADS = 2
 # Training windows, spread evenly over the servers' hours, and random steps taken of each.
-TRAIN_STRIDE, TRAIN_WINDOWS, STEPS_PER_WINDOW = 12, 20_000, 8
+TRAIN_STRIDE, TRAIN_WINDOWS, STEPS_PER_WINDOW = 12, 12_000, 6
 SETTINGS = {
     "objective": "quantile",
     "learning_rate": 0.1,
