@@ -8,6 +8,7 @@ it; the loader's own speed stands beside it. Inference is one forward pass witho
 """
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -76,8 +77,8 @@ def parameters(model):
     return sum(p.numel() for p in model.parameters())
 
 
-def rate(work, seconds):
-    """Seconds per call of `work`, called for `seconds`."""
+def timed(work, seconds):
+    """Seconds of each call of `work`, called for `seconds`."""
     for _ in range(WARM_UP):
         work()
     begun, calls = time.perf_counter(), []
@@ -90,11 +91,10 @@ def rate(work, seconds):
 
 def train_step(model, batches):
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-    turn = iter(lambda: next(order), None)
-    order = iter(int(i) for i in np.tile(np.arange(len(batches)), 100_000))
+    order = itertools.cycle(batches)
 
     def step():
-        x, y = batches[next(turn)]
+        x, y = next(order)
         optimiser.zero_grad(set_to_none=True)
         loss = model.loss(model(x)["prediction"], y)
         loss.backward()
@@ -119,12 +119,12 @@ def peer(args):
     model = network(data, args.hidden, args.seed)
     if not MIN_PARAMETERS <= parameters(model) <= MAX_PARAMETERS:
         raise SystemExit(f"--hidden {args.hidden}: {parameters(model)} parameters, expected {MIN_PARAMETERS} to {MAX_PARAMETERS}")
-    training = rate(train_step(model.train(), batches), args.seconds)
+    training = timed(train_step(model.train(), batches), args.seconds)
     model.eval()
     full = batches[0][0]
     one = next(iter(data.to_dataloader(train=False, batch_size=1, num_workers=0)))[0]
-    batch = rate(lambda: forecast(model, full), args.seconds)
-    single = rate(lambda: forecast(model, one), args.seconds) * 1000
+    batch = timed(lambda: forecast(model, full), args.seconds)
+    single = timed(lambda: forecast(model, one), args.seconds) * 1000
     return {
         "train_samples_per_second": BATCH / training.mean(),
         "load_samples_per_second": BATCH / loading,
@@ -179,6 +179,8 @@ def main():
     parser.add_argument("--forewarn", default="forewarn", help="the program, built for release")
     parser.add_argument("--json", help="write all figures there")
     args = parser.parse_args()
+    if (load := os.getloadavg()[0]) > 1:
+        print(f"load average {load:.1f}: the machine is busy, the figures say little", file=sys.stderr)
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning").setLevel(logging.ERROR)
     figures = {"peer": peer(args), "forewarn": ours(args.forewarn, args.seconds)}
