@@ -165,6 +165,55 @@ fn kill_9_loses_and_changes_no_bucket() {
     oracle::compare(&expected, &found).expect("no bucket is lost or changed by kill -9");
 }
 
+/// Producers with a schema registry use Confluent's framing; its ids are known by configuration.
+#[test]
+fn confluent_framing_is_read_where_the_id_is_configured() {
+    let Some(brokers) = brokers() else { return };
+    let contract = vm();
+    let mut site = Site::new(&brokers, "vm");
+    site.create_topics(1);
+    let encoder = Encoder::new(&contract).expect("make an encoder");
+    let bucket = tests::now_ms() / 300_000 * 300_000 - 3_600_000;
+    let framed = |id: u8, timestamp: i64| {
+        let mut ours = Vec::new();
+        let row = MetricRow {
+            server: "vm1",
+            timestamp,
+            profile: None,
+            state: None,
+            values: &[Some(50.0); 6],
+        };
+        encoder.encode_metric(&row, &mut ours).expect("encode");
+        [&[0, 0, 0, 0, id], &ours[10..]].concat()
+    };
+    let values = [
+        framed(7, bucket),
+        framed(8, bucket),
+        framed(7, bucket + 400_000),
+    ];
+    let records: Vec<kafka::Outgoing<'_>> = values
+        .iter()
+        .map(|value| (0, Some(b"vm1".as_slice()), Some(value.as_slice())))
+        .collect();
+    kafka::send(&brokers, &site.topic("metrics"), &records);
+    site.set("kafka.schema_ids", "[7, 12]");
+    let summary = site.to_end("rollup");
+    assert_eq!(summary["accepted"], 2, "{summary}");
+    assert_eq!(summary["rejected"]["unknown_schema_id"], 1, "{summary}");
+    assert_eq!(summary["produced"], 1);
+    site.to_end("archive");
+    let tail = site.run(&[
+        "tail",
+        "metrics",
+        "--from",
+        "2000-01-01T00:00:00Z",
+        "--max",
+        "1",
+        "--json",
+    ]);
+    assert_eq!(tail.ok().last_json()["server"], "vm1");
+}
+
 /// Garbage, truncated Avro, unknown ids, NaN, 1970, 2100, no server, null and 1 MB: each is in the
 /// dead letters with its reason, unchanged, and the consumer goes on.
 #[test]

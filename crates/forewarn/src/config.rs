@@ -61,6 +61,8 @@ pub(crate) struct KafkaSettings {
     pub(crate) properties: BTreeMap<String, Property>,
     /// Makes `group.instance.id` stable, so that a restarted process fences its predecessor.
     pub(crate) instance_id: Option<String>,
+    /// Confluent schema ids that stand for the contract's schema of `metrics`.
+    pub(crate) schema_ids: Vec<u32>,
 }
 
 impl KafkaSettings {

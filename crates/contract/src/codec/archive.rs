@@ -50,6 +50,13 @@ impl ArchiveColumns {
         }))
     }
 
+    /// As [`Decoder::accept_schema_ids`], for `metrics` and its dead letters; the other topics are written by us alone.
+    pub fn accept_schema_ids(&mut self, ids: &[u32]) {
+        if let Inner::Flat(decoder) = &mut self.0 {
+            decoder.accept_schema_ids(ids);
+        }
+    }
+
     /// The columns of a finished batch.
     pub fn schema(&self) -> SchemaRef {
         match &self.0 {

@@ -60,9 +60,11 @@ impl Decoder {
         })
     }
 
-    /// Makes Confluent schema ids known.
-    pub fn set_schema_ids(&mut self, ids: SchemaIds) {
-        self.ids = ids;
+    /// Takes values in Confluent's framing with one of these schema ids: in their registry they stand for this schema.
+    pub fn accept_schema_ids(&mut self, ids: &[u32]) {
+        for id in ids {
+            self.ids.insert(*id, self.wire.fingerprints[0]);
+        }
     }
 
     /// The columns of a finished batch.

@@ -33,6 +33,13 @@ impl JsonDecoder {
         })
     }
 
+    /// As [`Decoder::accept_schema_ids`](super::Decoder::accept_schema_ids).
+    pub fn accept_schema_ids(&mut self, ids: &[u32]) {
+        for id in ids {
+            self.ids.insert(*id, self.wire.fingerprints[0]);
+        }
+    }
+
     /// The JSON of a value.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context as _, Result};
 use bus::{RecordRef, Start};
-use contract::{Contract, Topic, codec};
+use contract::Topic;
+use contract::codec::JsonDecoder;
 use serde_json::{Map, Value, json};
 
 use super::{App, output};
@@ -29,12 +30,16 @@ pub(crate) async fn run(args: &TailArgs, app: &App) -> Result<()> {
         _ => Until::Stopped,
     };
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
+    let mut decoder = JsonDecoder::new(topic, &config.contract)?;
+    if matches!(topic, Topic::Metrics | Topic::MetricsDlq) {
+        decoder.accept_schema_ids(&config.kafka.schema_ids);
+    }
     let mut left = args.max;
     let print = |record: &RecordRef<'_>| {
-        if !wanted(args, record, topic, &config.contract) {
+        if !wanted(args, record, topic, &decoder) {
             return Ok(ControlFlow::Continue(()));
         }
-        let value = describe(topic, &config.contract, record);
+        let value = describe(&decoder, record);
         if app.json {
             output::json(&value)?;
         } else {
@@ -64,7 +69,7 @@ fn find_topic(name: &str, prefix: &str) -> Result<Topic, Refusal> {
 }
 
 /// Whether the record passes `--from TIME` and `--server`.
-fn wanted(args: &TailArgs, record: &RecordRef<'_>, topic: Topic, contract: &Contract) -> bool {
+fn wanted(args: &TailArgs, record: &RecordRef<'_>, topic: Topic, decoder: &JsonDecoder) -> bool {
     if let Some(TailFrom::Time(from)) = args.from
         && record.timestamp_ms < from
     {
@@ -77,14 +82,15 @@ fn wanted(args: &TailArgs, record: &RecordRef<'_>, topic: Topic, contract: &Cont
         return record.key == Some(server.as_bytes());
     }
     let value = record.value.unwrap_or_default();
-    codec::to_json(topic, contract, value)
+    decoder
+        .decode(value)
         .is_ok_and(|value| value.get("server").and_then(Value::as_str) == Some(server))
 }
 
 /// The record's own fields, and where it stands in Kafka under `kafka`. One that does not decode
 /// has `error` and its bytes in hexadecimal instead.
-fn describe(topic: Topic, contract: &Contract, record: &RecordRef<'_>) -> Value {
-    let mut fields = match record.value.map(|v| codec::to_json(topic, contract, v)) {
+fn describe(decoder: &JsonDecoder, record: &RecordRef<'_>) -> Value {
+    let mut fields = match record.value.map(|value| decoder.decode(value)) {
         None => Map::from_iter([("tombstone".to_owned(), Value::Bool(true))]),
         Some(Ok(Value::Object(fields))) => fields,
         Some(Ok(other)) => Map::from_iter([("value".to_owned(), other)]),

@@ -46,6 +46,11 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "stable name of this process: fences its predecessor at once",
     ),
+    key(
+        "kafka.schema_ids",
+        "",
+        "Confluent schema ids of metrics records that were written with the contract's schema, like [7, 12]",
+    ),
     key("topics.prefix", "forewarn.", "before every topic's name"),
     key(
         "lake.url",

@@ -80,6 +80,10 @@ impl Settings {
             "delivery" => text("at_least_once"),
             "kafka.brokers" => text(&self.kafka.brokers),
             "kafka.instance_id" => self.kafka.instance_id.as_deref().and_then(text),
+            "kafka.schema_ids" => (!self.kafka.schema_ids.is_empty()).then(|| {
+                let ids = self.kafka.schema_ids.iter();
+                Value::Array(ids.map(|id| Value::Integer(i64::from(*id))).collect())
+            }),
             "topics.prefix" => text(&self.topics.prefix),
             "lake.url" => text(&self.lake.url),
             "registry.url" => text(&self.registry.url),

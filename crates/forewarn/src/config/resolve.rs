@@ -110,11 +110,17 @@ fn read_kafka(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Opti
             false => Err("only letters, digits, '.', '_' and '-' are allowed".to_owned()),
         }
     });
+    let schema_ids = r.read_optional("kafka.schema_ids", |text| {
+        let ids = values::list(text).map(|id| id.parse::<u32>());
+        ids.collect::<Result<Vec<_>, _>>()
+            .map_err(|_| "write ids as the registry shows them, like [7, 12]".to_owned())
+    });
     let properties = r.read_properties(variable);
     Some(KafkaSettings {
         brokers: brokers?,
         properties,
         instance_id,
+        schema_ids: schema_ids.unwrap_or_default(),
     })
 }
 

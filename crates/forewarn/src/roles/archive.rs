@@ -201,7 +201,10 @@ impl Archiver {
     async fn open(&mut self, part: &bus::AssignedPartition) -> Result<Owned> {
         let topic = Topic::from_full(&self.ctx.config.topics.prefix, &part.topic)
             .with_context(|| format!("{} is not one of our topics", part.topic))?;
-        let columns = ArchiveColumns::new(topic, &self.ctx.contract)?;
+        let mut columns = ArchiveColumns::new(topic, &self.ctx.contract)?;
+        if matches!(topic, Topic::Metrics | Topic::MetricsDlq) {
+            columns.accept_schema_ids(&self.ctx.config.kafka.schema_ids);
+        }
         let spec = ChainSpec {
             topic: part.topic.to_string(),
             partition: part.partition,

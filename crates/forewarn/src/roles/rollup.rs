@@ -94,12 +94,14 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
         std::slice::from_ref(&topic),
         LIMITS,
     )?;
+    let mut decoder = Decoder::new(Topic::Metrics, &ctx.contract)?;
+    decoder.accept_schema_ids(&ctx.config.kafka.schema_ids);
     let mut role = Rollup {
         config: Arc::new(rollup_config(
             &ctx.contract,
             millis(ctx.config.rollup.grace),
         )?),
-        decoder: Decoder::new(Topic::Metrics, &ctx.contract)?,
+        decoder,
         output: RollupOutput::new(&ctx)?,
         topic: Arc::from(topic),
         consumer,
