@@ -97,4 +97,9 @@ impl Columns {
     pub(crate) fn metric(&self, metric: usize) -> &[f32] {
         &self.values[metric * self.steps..(metric + 1) * self.steps]
     }
+
+    /// All steps of all metrics.
+    pub(crate) fn all(&self) -> &[f32] {
+        &self.values
+    }
 }

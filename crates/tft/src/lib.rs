@@ -14,6 +14,9 @@
 //! nothing; the same data, configuration and seed give the same bytes unless a time limit cuts in; nothing that comes from
 //! outside panics. It is not: a clock (time only limits a training), a store of models, or the decision what to serve.
 
+#[cfg(test)]
+extern crate self as tft;
+
 mod artefact;
 mod batch;
 mod calendar;
@@ -28,6 +31,7 @@ mod risk;
 mod scale;
 mod selftest;
 mod train;
+mod weights;
 
 pub use artefact::{KEY, LoadError};
 pub use config::{ConfigError, QUANTILES, Shape, TftConfig};
@@ -38,6 +42,6 @@ pub use risk::risks;
 pub use scale::Normalisation;
 pub use selftest::SelftestError;
 pub use train::{
-    EpochInfo, Preset, Progress, Stop, TrainConfig, TrainError, Trained, TrainingInfo, Validation,
-    train, val_loss,
+    Checkpoints, DRIFT_EPOCHS, EpochInfo, Hooks, Preset, Progress, Schedule, Start, Stop,
+    TrainConfig, TrainError, Trained, TrainingInfo, Validation, train, train_from, val_loss,
 };

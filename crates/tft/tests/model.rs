@@ -58,7 +58,7 @@ fn learns_a_sine() {
         patience: 30,
         ..quick()
     };
-    let Trained { model, info } = train(&waves(6, 12), &config).unwrap();
+    let Trained { model, info, .. } = train(&waves(6, 12), &config).unwrap();
     let first = info.history.first().unwrap().val_loss;
     assert!(
         info.final_val_loss < 0.2,

@@ -1,5 +1,6 @@
 //! Presets, and what each of them needs.
 
+use super::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
 /// How thorough a training is.
@@ -12,11 +13,27 @@ pub enum Preset {
     Validate,
     /// Twenty epochs over 30 days.
     Production,
+    /// One more epoch of the production model, weights and optimiser, over the last 30 days.
+    Incremental,
 }
+
+/// Epochs that [`Preset::Incremental`] adds when the data have drifted; every day it is one.
+pub const DRIFT_EPOCHS: usize = 5;
+/// No training takes longer unless its settings say so.
+const MAX_SECONDS: f64 = 4.0 * 3600.0;
+/// Highest learning rate of a training from random weights.
+const LEARNING_RATE: f64 = 3e-3;
+/// Of one that goes on from trained weights: as high as where the first one spends its last quarter, so that it does not undo them.
+const LEARNING_RATE_ON: f64 = 3e-4;
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 3] = [Preset::Quick, Preset::Validate, Preset::Production];
+    pub const ALL: [Preset; 4] = [
+        Preset::Quick,
+        Preset::Validate,
+        Preset::Production,
+        Preset::Incremental,
+    ];
 
     /// The preset of that name.
     #[must_use]
@@ -31,6 +48,7 @@ impl Preset {
             Preset::Quick => "quick",
             Preset::Validate => "validate",
             Preset::Production => "production",
+            Preset::Incremental => "incremental",
         }
     }
 
@@ -41,12 +59,18 @@ impl Preset {
             Preset::Quick => (1, 7.0, 12),
             Preset::Validate => (10, 30.0, 12),
             Preset::Production => (20, 30.0, 12),
+            Preset::Incremental => (1, 30.0, 12),
+        };
+        let learning_rate = match self {
+            Preset::Incremental => LEARNING_RATE_ON,
+            Preset::Quick | Preset::Validate | Preset::Production => LEARNING_RATE,
         };
         TrainConfig {
             preset: self,
             epochs,
             days,
             stride,
+            learning_rate,
             ..TrainConfig::base(self)
         }
     }
@@ -56,7 +80,7 @@ impl Preset {
     pub fn days_needed(self) -> f64 {
         match self {
             Preset::Quick => 3.0,
-            Preset::Validate | Preset::Production => 7.0,
+            Preset::Validate | Preset::Production | Preset::Incremental => 7.0,
         }
     }
 
@@ -85,10 +109,14 @@ pub struct TrainConfig {
     pub days: f64,
     /// Steps between two training windows of a server. Each epoch shifts them, so that in time every step is used.
     pub stride: usize,
-    /// Windows of a step of the optimiser.
+    /// Windows that go through the network at once; halved where memory is full.
     pub batch: usize,
-    /// Highest learning rate; it rises to it over the first twentieth and then falls along a cosine.
+    /// Batches of one step of the optimiser: their gradients are summed.
+    pub accumulate: usize,
+    /// Highest learning rate; it rises to it over the first twentieth.
     pub learning_rate: f64,
+    /// How it goes on from there.
+    pub schedule: Schedule,
     /// Decoupled weight decay.
     pub weight_decay: f32,
     /// Largest norm of all gradients together.
@@ -99,7 +127,8 @@ pub struct TrainConfig {
     pub validation_windows: usize,
     /// Epochs without improvement after which training ends.
     pub patience: usize,
-    /// Training ends after so many seconds with what it has; the learning rate falls in time.
+    /// Training ends after so many seconds with what it has; the learning rate falls in time. Has no influence on a training that
+    /// ends before it.
     pub max_seconds: Option<f64>,
     /// Seed of weights, order and dropout.
     pub seed: u64,
@@ -113,14 +142,21 @@ impl TrainConfig {
             days: 7.0,
             stride: 12,
             batch: 64,
-            learning_rate: 3e-3,
+            accumulate: 1,
+            learning_rate: LEARNING_RATE,
+            schedule: Schedule::Cosine,
             weight_decay: 1e-2,
             clip_norm: 1.0,
             validation_share: 0.2,
             validation_windows: 1024,
             patience: 3,
-            max_seconds: None,
+            max_seconds: Some(MAX_SECONDS),
             seed: 1,
         }
+    }
+
+    /// Windows of a step of the optimiser.
+    pub(crate) fn windows_per_step(&self) -> usize {
+        self.batch.max(1).saturating_mul(self.accumulate.max(1))
     }
 }

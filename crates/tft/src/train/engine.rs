@@ -1,11 +1,17 @@
-//! Epochs, validation, early stopping and limits.
+//! Epochs: steps, validation, checkpoints, and what ends them.
 
 use super::TrainError;
+use super::checkpoint::{BestWeights, Checkpoint, Fixed, Identity, Place, save_optimiser};
 use super::config::TrainConfig;
-use super::feed::feed;
-use super::info::{EpochInfo, Stop, TrainingInfo, Validation};
-use super::optimise::Optimiser;
+use super::feed::{Feed, Step};
+use super::finish::{Outcome, Trained};
+use super::info::{EpochInfo, Stop};
+use super::optimise::{Failed, Optimiser};
 use super::plan::{Plan, Window};
+use super::schedule::{share, since_best};
+use super::seed::mixed;
+use super::start::{Ground, Start, Started};
+use super::watch::{Hooks, Progress};
 use crate::batch::Assembler;
 use crate::config::{Shape, TftConfig};
 use crate::data::{Columns, Dataset};
@@ -13,54 +19,19 @@ use crate::domain::Domain;
 use crate::eval::{self, Report};
 use crate::model::Model;
 use crate::net::Network;
-use burn::module::Module;
 use burn::tensor::Device;
 use contract::Contract;
 use std::ops::ControlFlow;
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-/// Share of the steps over which the learning rate rises.
-const WARM_UP: f64 = 0.05;
-/// The learning rate never falls below this share of its highest.
-const FINAL_RATE: f64 = 0.02;
 /// Steps between two reports of progress.
 const REPORT_EVERY: u64 = 10;
-/// Windows on which the naive loss of each metric is measured before training.
-const NAIVE_WINDOWS: usize = 256;
-/// An epoch that improves the validation loss by less than this share changes nothing.
-const CONVERGED: f64 = 0.01;
-
-/// How far a training is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// Current epoch, from 1.
-    pub epoch: usize,
-    /// Epochs at most.
-    pub epochs: usize,
-    /// Steps of the optimiser done in all.
-    pub step: u64,
-    /// Share done, 0 to 1, by steps or by time, whichever is further.
-    pub share: f64,
-    /// Mean loss of the epoch so far; 1 is as good as the quantiles of the last 24 hours.
-    pub train_loss: f64,
-    /// Validation loss, at the end of an epoch.
-    pub val_loss: Option<f64>,
-    /// Current learning rate.
-    pub learning_rate: f64,
-    /// Windows trained on in all.
-    pub samples: u64,
-    /// Seconds since training began.
-    pub seconds: f64,
-}
-
-/// A trained model and what is known about it.
-#[derive(Debug, Clone)]
-pub struct Trained {
-    /// The best weights by validation loss.
-    pub model: Model,
-    /// Figures.
-    pub info: TrainingInfo,
-}
+/// Where the loss explodes before the first validation, the weights of the step before are kept if they are not worse than the naive
+/// forecast by this factor: beyond it they have exploded too.
+const WORST_KEPT: f64 = 2.0;
+/// Tells the seed of what dropout drops from the others.
+const DROPOUT: u64 = 0x5eed_d209;
 
 /// Trains a model on `data`; `resume` starts from another model's weights and units where its sizes are the same.
 /// `progress` is called every few steps and after each epoch; breaking ends the training with the best weights so far.
@@ -77,31 +48,51 @@ pub fn train(
 ) -> Result<Trained, TrainError> {
     let domain = Domain::of(contract);
     let shape = Shape::of(*tft, &domain)?;
+    let fits = |m: &&Model| m.shape() == shape && m.contract() == domain.fingerprint;
+    let start = match resume.filter(fits) {
+        Some(model) => Start::Model {
+            model,
+            optimiser: None,
+        },
+        None => Start::Fresh,
+    };
+    let checkpoints = None;
+    let mut hooks = Hooks {
+        progress,
+        checkpoints,
+    };
+    train_from(contract, data, tft, config, start, &mut hooks)
+}
+
+/// Trains a model on `data` from `start` on, with checkpoints where `hooks` asks for them.
+///
+/// # Errors
+/// As [`train`]; also when `start` does not fit, or the training was broken off and left a checkpoint.
+pub fn train_from(
+    contract: &Contract,
+    data: &Dataset,
+    tft: &TftConfig,
+    config: &TrainConfig,
+    start: Start<'_>,
+    hooks: &mut Hooks<'_>,
+) -> Result<Trained, TrainError> {
+    let domain = Domain::of(contract);
+    let device = Device::flex();
+    let shape = Shape::of(*tft, &domain)?;
     let columns = eval::columns(&domain, data)?;
     let plan = Plan::new(&columns, &domain, config)?;
-    let resume = resume.filter(|m| m.shape() == shape && m.contract() == domain.fingerprint);
-    let assembler = assembler(&columns, &plan, &domain, shape, config, resume);
-    let network = match resume {
-        Some(model) => model.network.clone(),
-        None => Network::new(&shape, config.seed, &Device::flex()),
-    };
-    let mut run = Run {
-        optimiser: Optimiser::new(network, shape, config),
+    let ground = Ground {
         columns: &columns,
         plan: &plan,
-        assembler: &assembler,
         domain: &domain,
+        shape,
         config,
-        begun: Instant::now(),
-        step: 0,
-        samples: 0,
-        step_seconds: 0.0,
-        steps_planned: 1,
-        history: Vec::new(),
-        best: None,
+        device: &device,
     };
-    let stop = run.epochs(progress)?;
-    run.finish(stop, data)
+    let started = ground.start(start, hooks.checkpoints.is_some())?;
+    let mut run = Run::new(&ground, started)?;
+    let stop = run.epochs(hooks)?;
+    run.finish(stop)
 }
 
 /// One training under way.
@@ -109,123 +100,266 @@ struct Run<'a> {
     optimiser: Optimiser,
     columns: &'a [Columns],
     plan: &'a Plan,
-    assembler: &'a Assembler,
+    assembler: Assembler,
     domain: &'a Domain,
     config: &'a TrainConfig,
+    identity: Option<Identity>,
     begun: Instant,
-    step: u64,
-    samples: u64,
-    /// Seconds spent in steps, without validation.
-    step_seconds: f64,
+    /// Seconds of earlier processes.
+    before: f64,
+    checkpointed: Instant,
+    place: Place,
+    per_pass: usize,
     steps_planned: u64,
     history: Vec<EpochInfo>,
-    best: Option<(f64, Network, Report)>,
+    best: Option<BestWeights>,
+    /// Of the best weights; absent where they come from a checkpoint.
+    report: Option<Report>,
 }
 
-impl Run<'_> {
-    fn epochs(
-        &mut self,
-        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-    ) -> Result<Stop, TrainError> {
-        let mut since_best = 0;
-        for epoch in 1..=self.config.epochs.max(1) {
-            let windows = self
-                .plan
-                .epoch(self.columns, self.domain.step_ms, self.config, epoch);
-            let batches = windows.len().div_ceil(self.config.batch.max(1)) as u64;
-            if epoch == 1 {
-                self.steps_planned = batches * self.config.epochs.max(1) as u64;
+/// Why the steps of an epoch ended.
+enum Ended {
+    Whole,
+    Stop(Stop),
+    OutOfMemory(String),
+}
+
+impl<'a> Run<'a> {
+    fn new(ground: &Ground<'a>, started: Started) -> Result<Self, TrainError> {
+        let config = ground.config;
+        let mut optimiser = Optimiser::new(started.network, ground.shape, config, ground.device);
+        if let Some(moments) = started.moments {
+            optimiser.restore(moments)?;
+        }
+        let mut run = Self {
+            optimiser,
+            columns: ground.columns,
+            plan: ground.plan,
+            assembler: started.assembler,
+            domain: ground.domain,
+            config,
+            identity: started.identity,
+            begun: Instant::now(),
+            before: started.place.seconds,
+            checkpointed: Instant::now(),
+            place: started.place,
+            per_pass: started.per_pass,
+            steps_planned: 1,
+            history: started.history,
+            best: started.best,
+            report: None,
+        };
+        let steps = run.windows(1).len().div_ceil(config.windows_per_step());
+        run.steps_planned = (steps * config.epochs.max(1)) as u64;
+        Ok(run)
+    }
+
+    fn windows(&self, epoch: usize) -> Vec<Window> {
+        let step_ms = self.domain.step_ms;
+        self.plan.epoch(self.columns, step_ms, self.config, epoch)
+    }
+
+    fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
+        while self.place.epoch <= self.config.epochs.max(1) {
+            if since_best(&self.history) >= self.config.patience.max(1) {
+                return Ok(Stop::EarlyStopping);
             }
-            let (loss, ended) = self.epoch(epoch, windows, progress);
-            if let Some(stop @ Stop::LossNotFinite(step)) = ended {
-                return if self.best.is_some() {
-                    Ok(stop)
-                } else {
-                    Err(TrainError::Diverged { step })
-                };
+            let ended = self.epoch(hooks)?;
+            match ended {
+                Some(Stop::Cancelled) if hooks.checkpoints.is_some() => {
+                    return Err(self.pause(hooks));
+                }
+                Some(stop @ Stop::LossNotFinite(step)) => {
+                    self.rescue(step)?;
+                    return Ok(stop);
+                }
+                _ => {}
             }
-            let improved = self.validate(epoch, loss)?;
-            since_best = if improved { 0 } else { since_best + 1 };
-            let now = self.progress(epoch, loss, self.history.last().map(|e| e.val_loss));
-            let broken = progress(&now).is_break();
+            let loss = self.train_loss();
+            self.validate(loss)?;
+            let now = self.progress(loss, self.history.last().map(|e| e.val_loss));
+            let broken = (hooks.progress)(&now).is_break();
             if let Some(stop) = ended {
                 return Ok(stop);
             }
-            if broken {
-                return Ok(Stop::Cancelled);
-            }
-            if since_best >= self.config.patience.max(1) {
-                return Ok(Stop::EarlyStopping);
+            self.place = Place {
+                epoch: self.place.epoch + 1,
+                first: 0,
+                loss: 0.0,
+                ..self.place
+            };
+            self.checkpoint(hooks);
+            match (broken, &hooks.checkpoints) {
+                (true, Some(_)) => return Err(self.paused()),
+                (true, None) => return Ok(Stop::Cancelled),
+                (false, _) => {}
             }
         }
         Ok(Stop::Completed)
     }
 
-    /// One pass over `windows`; gives the mean loss, and why it ended early.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        windows: Vec<Window>,
-        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-    ) -> (f64, Option<Stop>) {
-        let seed = self
-            .config
-            .seed
-            .wrapping_mul(7_919)
-            .wrapping_add(epoch as u64);
-        let (assembler, columns, size) = (self.assembler, self.columns, self.config.batch);
-        std::thread::scope(|scope| {
-            let batches = feed(scope, assembler, columns, windows, size, seed);
-            let (mut sum, mut count) = (0.0, 0_u64);
-            for batch in batches {
-                let began = Instant::now();
-                let (rate, size) = (self.learning_rate(), batch.size as u64);
-                let Some(loss) = self.optimiser.step(batch, rate) else {
-                    return (mean(sum, count), Some(Stop::LossNotFinite(self.step + 1)));
-                };
-                self.step += 1;
-                self.samples += size;
-                self.step_seconds += began.elapsed().as_secs_f64();
-                sum += f64::from(loss);
-                count += 1;
-                if self
-                    .config
-                    .max_seconds
-                    .is_some_and(|limit| self.seconds() >= limit)
-                {
-                    return (mean(sum, count), Some(Stop::TimeLimit));
-                }
-                if self.step.is_multiple_of(REPORT_EVERY)
-                    && progress(&self.progress(epoch, mean(sum, count), None)).is_break()
-                {
-                    return (mean(sum, count), Some(Stop::Cancelled));
-                }
+    /// The rest of an epoch; gives why it ended early.
+    fn epoch(&mut self, hooks: &mut Hooks<'_>) -> Result<Option<Stop>, TrainError> {
+        let windows = self.windows(self.place.epoch);
+        let (assembler, columns) = (self.assembler.clone(), self.columns);
+        loop {
+            let feed = Feed {
+                assembler: &assembler,
+                columns,
+                windows: &windows,
+                per_step: self.config.windows_per_step(),
+                per_pass: self.per_pass,
+                first: self.place.first,
+                seed: mixed(self.config.seed, self.place.epoch as u64),
+            };
+            match std::thread::scope(|scope| self.steps(&feed.start(scope), hooks)) {
+                Ended::Whole => return Ok(None),
+                Ended::Stop(stop) => return Ok(Some(stop)),
+                Ended::OutOfMemory(said) => self.halve(windows.len(), said)?,
             }
-            (mean(sum, count), None)
-        })
+        }
     }
 
-    /// Judges the weights as they are and keeps them if they are the best so far; says whether they are.
-    fn validate(&mut self, epoch: usize, train_loss: f64) -> Result<bool, TrainError> {
-        let network = self.optimiser.network();
-        let model = self.model(network);
+    /// Half as many windows at once, so that a step needs half the memory; its result stays the same.
+    fn halve(&mut self, windows: usize, said: String) -> Result<(), TrainError> {
+        let now = self.per_pass.min(windows);
+        if now <= 1 {
+            return Err(TrainError::OutOfMemory { said });
+        }
+        self.per_pass = now.div_ceil(2);
+        Ok(())
+    }
+
+    fn steps(&mut self, steps: &Receiver<Step>, hooks: &mut Hooks<'_>) -> Ended {
+        for step in steps {
+            let (began, windows) = (Instant::now(), step.windows);
+            let seed = mixed(self.config.seed ^ DROPOUT, self.place.step);
+            let loss = match self.optimiser.step(step, self.learning_rate(), seed) {
+                Ok(loss) => loss,
+                Err(Failed::NotFinite) => {
+                    return Ended::Stop(Stop::LossNotFinite(self.place.step + 1));
+                }
+                Err(Failed::OutOfMemory(said)) => return Ended::OutOfMemory(said),
+            };
+            self.place.step += 1;
+            self.place.first += 1;
+            self.place.samples += windows;
+            self.place.step_seconds += began.elapsed().as_secs_f64();
+            self.place.loss += f64::from(loss);
+            let limit = self.config.max_seconds;
+            if limit.is_some_and(|limit| self.seconds() >= limit) {
+                return Ended::Stop(Stop::TimeLimit);
+            }
+            let due = self.place.step.is_multiple_of(REPORT_EVERY);
+            let now = self.progress(self.train_loss(), None);
+            if due && (hooks.progress)(&now).is_break() {
+                return Ended::Stop(Stop::Cancelled);
+            }
+            let every = hooks.checkpoints.as_ref().map(|c| c.every_seconds);
+            if every.is_some_and(|every| self.checkpointed.elapsed().as_secs_f64() >= every) {
+                self.checkpoint(hooks);
+            }
+        }
+        Ended::Whole
+    }
+
+    /// Mean loss of this epoch's steps.
+    fn train_loss(&self) -> f64 {
+        // No step: 0 / 0, which is not a number.
+        self.place.loss / self.place.first as f64
+    }
+
+    /// Hands a checkpoint to whoever keeps them.
+    fn checkpoint(&mut self, hooks: &mut Hooks<'_>) {
+        let (Some(checkpoints), Some(identity)) = (&mut hooks.checkpoints, &self.identity) else {
+            return;
+        };
+        let best = self.best.as_ref().map(|best| BestWeights {
+            val_loss: best.val_loss,
+            network: best.network.clone(),
+            moments: best.moments.clone(),
+        });
+        let checkpoint = Checkpoint {
+            identity: identity.clone(),
+            fixed: Fixed {
+                normalisation: self.assembler.normalisation.clone(),
+                known: self.assembler.known.clone(),
+                metric_weight: self.assembler.metric_weight.clone(),
+            },
+            place: Place {
+                seconds: self.seconds(),
+                ..self.place
+            },
+            per_pass: self.per_pass,
+            history: self.history.clone(),
+            network: self.optimiser.network(),
+            moments: self.optimiser.moments(),
+            best,
+        };
+        // It fails only for tensors whose bytes do not fit their own shape: there is none.
+        if let Ok(bytes) = checkpoint.save() {
+            (checkpoints.keep)(&bytes);
+        }
+        self.checkpointed = Instant::now();
+    }
+
+    fn pause(&mut self, hooks: &mut Hooks<'_>) -> TrainError {
+        self.checkpoint(hooks);
+        self.paused()
+    }
+
+    fn paused(&self) -> TrainError {
+        TrainError::Paused {
+            epoch: self.place.epoch,
+            step: self.place.step,
+        }
+    }
+
+    /// After a loss that is not finite at `step`: the best weights so far stay, or those of the step before where they are any good.
+    fn rescue(&mut self, step: u64) -> Result<(), TrainError> {
+        if self.best.is_some() {
+            return Ok(());
+        }
+        let diverged = TrainError::Diverged { step };
+        if self.place.first == 0 || self.validate(self.train_loss()).is_err() {
+            return Err(diverged);
+        }
+        match &self.best {
+            Some(best) if best.val_loss <= WORST_KEPT => Ok(()),
+            _ => Err(diverged),
+        }
+    }
+
+    /// Judges the weights as they are and keeps them if they are the best so far.
+    fn validate(&mut self, train_loss: f64) -> Result<(), TrainError> {
+        let model = self.model(self.optimiser.network());
         let report = eval::judge(&model, self.columns, &self.plan.validation, |_, _, _| {})?;
         let val_loss = report.loss.unwrap_or(f64::INFINITY);
         let before: u64 = self.history.iter().map(|e| e.samples_processed).sum();
         self.history.push(EpochInfo {
-            epoch,
+            epoch: self.place.epoch,
             train_loss,
             val_loss,
             learning_rate: self.learning_rate(),
             time_seconds: self.seconds(),
-            samples_processed: self.samples - before,
-            samples_per_second: self.samples as f64 / self.step_seconds.max(1e-9),
+            // No device that is compiled in tells it yet: null in JSON.
+            gpu_memory_mb: None,
+            samples_processed: self.place.samples - before,
+            samples_per_second: self.samples_per_second(),
         });
-        let improved = self.best.as_ref().is_none_or(|(best, ..)| val_loss < *best);
-        if improved {
-            self.best = Some((val_loss, model.network, report));
+        if self
+            .best
+            .as_ref()
+            .is_none_or(|best| val_loss < best.val_loss)
+        {
+            self.best = Some(BestWeights {
+                val_loss,
+                network: model.network,
+                moments: self.optimiser.moments(),
+            });
+            self.report = Some(report);
         }
-        Ok(improved)
+        Ok(())
     }
 
     fn model(&self, network: Network) -> Model {
@@ -237,126 +371,62 @@ impl Run<'_> {
     }
 
     fn seconds(&self) -> f64 {
-        self.begun.elapsed().as_secs_f64()
+        self.before + self.begun.elapsed().as_secs_f64()
+    }
+
+    fn samples_per_second(&self) -> f64 {
+        self.place.samples as f64 / self.place.step_seconds.max(1e-9)
     }
 
     fn share(&self) -> f64 {
-        let by_steps = self.step as f64 / self.steps_planned.max(1) as f64;
-        let by_time = self
-            .config
-            .max_seconds
-            .map_or(0.0, |limit| self.seconds() / limit.max(1e-9));
-        by_steps.max(by_time).min(1.0)
+        let limit = self.config.max_seconds;
+        share(self.place.step, self.steps_planned, self.seconds(), limit)
     }
 
     fn learning_rate(&self) -> f64 {
-        let share = self.share();
-        let height = if share < WARM_UP {
-            (share / WARM_UP).max(0.1)
-        } else {
-            0.5 * (1.0 + (std::f64::consts::PI * (share - WARM_UP) / (1.0 - WARM_UP)).cos())
-        };
-        self.config.learning_rate * height.max(FINAL_RATE)
+        let height = self.config.schedule.height(self.share(), &self.history);
+        self.config.learning_rate * height
     }
 
-    fn progress(&self, epoch: usize, train_loss: f64, val_loss: Option<f64>) -> Progress {
+    fn progress(&self, train_loss: f64, val_loss: Option<f64>) -> Progress {
         Progress {
-            epoch,
+            epoch: self.place.epoch,
             epochs: self.config.epochs.max(1),
-            step: self.step,
+            step: self.place.step,
             share: self.share(),
             train_loss,
             val_loss,
             learning_rate: self.learning_rate(),
-            samples: self.samples,
+            samples: self.place.samples,
+            batch: self.per_pass,
             seconds: self.seconds(),
         }
     }
 
-    fn finish(mut self, stop: Stop, data: &Dataset) -> Result<Trained, TrainError> {
-        let (final_val_loss, network, report) = self.best.take().ok_or(TrainError::Stopped)?;
-        let model = self.model(network);
-        let over = |figure: fn(&eval::MetricReport) -> Option<f64>| {
-            let values: Vec<f64> = report
-                .metrics
-                .iter()
-                .filter_map(|(_, m)| figure(m))
-                .collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    fn finish(mut self, stop: Stop) -> Result<Trained, TrainError> {
+        let best = self.best.take().ok_or(TrainError::Stopped)?;
+        let model = self.model(best.network);
+        let report = match self.report.take() {
+            Some(report) => report,
+            None => eval::judge(&model, self.columns, &self.plan.validation, |_, _, _| {})?,
         };
-        let losses: Vec<f64> = self.history.iter().map(|e| e.val_loss).collect();
-        let convergence = match losses.as_slice() {
-            [.., before, last] => last > &(before * (1.0 - CONVERGED)),
-            _ => false,
-        };
-        let seconds = self.seconds();
-        let info = TrainingInfo {
-            epochs: self.history.len(),
-            data_hours: (self.plan.to_ms - self.plan.from_ms) as f64 / 3_600_000.0,
-            num_servers: data.series.len(),
-            final_train_loss: self.history.last().map_or(f64::NAN, |e| e.train_loss),
-            final_val_loss,
-            quantile_loss: over(|m| m.wql),
-            training_time_hours: seconds / 3600.0,
-            seconds,
-            samples_per_second: self.samples as f64 / self.step_seconds.max(1e-9),
-            samples_processed: self.samples,
-            model_parameters: model.network.num_params(),
-            convergence,
-            early_stopping: stop == Stop::EarlyStopping,
+        let outcome = Outcome {
             stop,
-            validation_samples: self.plan.validation.len(),
-            validation: Validation {
-                from_ms: self.plan.border_ms,
-                to_ms: self.plan.to_ms,
-                windows: self.plan.validation.len(),
-            },
-            mean_absolute_error: over(|m| m.mae),
-            mean_squared_error: over(|m| m.mse),
+            final_val_loss: best.val_loss,
             report,
-            seed: self.config.seed,
-            contract: self.domain.fingerprint.clone(),
-            shape: self.assembler.shape,
-            config: self.config.clone(),
+            seconds: self.seconds(),
+            samples_per_second: self.samples_per_second(),
+            samples_processed: self.place.samples,
+            batch: self.per_pass,
+            num_servers: self.columns.len(),
+            plan: self.plan,
+            config: self.config,
             history: self.history,
         };
-        Ok(Trained { model, info })
+        Ok(Trained {
+            optimiser: save_optimiser(&best.moments)?,
+            info: outcome.info(&model),
+            model,
+        })
     }
-}
-
-fn mean(sum: f64, count: u64) -> f64 {
-    if count == 0 {
-        f64::NAN
-    } else {
-        sum / count as f64
-    }
-}
-
-/// Units, known servers and weights of the metrics: those of the training windows only.
-fn assembler(
-    columns: &[Columns],
-    plan: &Plan,
-    domain: &Domain,
-    shape: Shape,
-    config: &TrainConfig,
-    resume: Option<&Model>,
-) -> Assembler {
-    let mut known: Vec<u32> = columns.iter().map(|c| c.id).collect();
-    known.extend(resume.iter().flat_map(|m| m.known_ids()));
-    known.sort_unstable();
-    known.dedup();
-    let mut assembler = Assembler {
-        shape,
-        normalisation: match resume {
-            Some(model) => model.assembler.normalisation.clone(),
-            None => eval::units(columns, shape.metrics),
-        },
-        step_ms: domain.step_ms,
-        time_zone: domain.time_zone,
-        known,
-        metric_weight: vec![1.0; shape.metrics],
-    };
-    let windows = plan.epoch(columns, domain.step_ms, config, 0);
-    assembler.weigh(columns, &windows[..windows.len().min(NAIVE_WINDOWS)]);
-    assembler
 }

@@ -1,6 +1,7 @@
 //! Batches of an epoch, assembled in another thread while the step before runs.
 
 use super::plan::Window;
+use super::seed::mixed;
 use crate::batch::{Assembler, Batch, Source};
 use crate::data::Columns;
 use rand::{Rng, SeedableRng};
@@ -8,35 +9,75 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
-/// Batches that wait, at most: one is enough to keep the network busy, more only take memory.
+/// Steps that wait, at most: one is enough to keep the network busy, more only take memory.
 const AHEAD: usize = 2;
 
-/// Starts the assembly of `windows` in batches of `size`. It ends when the receiver is dropped.
-pub(crate) fn feed<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    assembler: &'scope Assembler,
-    columns: &'scope [Columns],
-    windows: Vec<Window>,
-    size: usize,
-    seed: u64,
-) -> Receiver<Batch> {
-    let (sender, receiver) = sync_channel(AHEAD);
-    scope.spawn(move || {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let hidden = f64::from(assembler.shape.config.id_dropout);
-        for chunk in windows.chunks(size.max(1)) {
-            let sources: Vec<_> = chunk
-                .iter()
-                .map(|&(series, issue)| Source::Columns {
-                    columns: &columns[series],
-                    issue,
-                })
-                .collect();
-            let batch = assembler.assemble(&sources, true, |_| rng.random_bool(hidden));
-            if sender.send(batch).is_err() {
-                break;
+/// The windows of one step of the optimiser.
+pub(crate) struct Step {
+    /// They go through the network one after the other; their losses are parts of one sum.
+    pub(crate) passes: Vec<Batch>,
+    /// Windows of all passes.
+    pub(crate) windows: u64,
+}
+
+/// What is read, and how it is cut.
+pub(crate) struct Feed<'a> {
+    pub(crate) assembler: &'a Assembler,
+    pub(crate) columns: &'a [Columns],
+    /// The epoch's, in their order.
+    pub(crate) windows: &'a [Window],
+    /// Windows of a step.
+    pub(crate) per_step: usize,
+    /// Windows of a pass, at most.
+    pub(crate) per_pass: usize,
+    /// The first step, from 0: those before it are done.
+    pub(crate) first: u64,
+    /// Decides together with the step which ids are hidden.
+    pub(crate) seed: u64,
+}
+
+impl Feed<'_> {
+    /// Starts the assembly. It ends when the receiver is dropped.
+    pub(crate) fn start<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Receiver<Step>
+    where
+        Self: 'scope,
+    {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            let first = usize::try_from(self.first).unwrap_or(usize::MAX);
+            let steps = self.windows.chunks(self.per_step.max(1));
+            for (number, windows) in steps.enumerate().skip(first) {
+                if sender.send(self.step(number as u64, windows)).is_err() {
+                    break;
+                }
             }
+        });
+        receiver
+    }
+
+    fn step(&self, number: u64, windows: &[Window]) -> Step {
+        let mut rng = ChaCha8Rng::seed_from_u64(mixed(self.seed, number));
+        let hidden = f64::from(self.assembler.shape.config.id_dropout);
+        let mut passes: Vec<Batch> = windows
+            .chunks(self.per_pass.max(1))
+            .map(|chunk| {
+                let sources: Vec<_> = chunk
+                    .iter()
+                    .map(|&(series, issue)| Source::Columns {
+                        columns: &self.columns[series],
+                        issue,
+                    })
+                    .collect();
+                self.assembler
+                    .assemble(&sources, true, |_| rng.random_bool(hidden))
+            })
+            .collect();
+        // Each pass gives its part of the loss of all: that is divided by the weights of all.
+        let total = passes.iter().map(|batch| batch.total).sum();
+        passes.iter_mut().for_each(|batch| batch.total = total);
+        Step {
+            passes,
+            windows: windows.len() as u64,
         }
-    });
-    receiver
+    }
 }

@@ -34,9 +34,11 @@ pub struct EpochInfo {
     pub learning_rate: f64,
     /// Seconds since training began.
     pub time_seconds: f64,
+    /// Memory of the device in use, MB; null where the device does not tell it.
+    pub gpu_memory_mb: Option<f64>,
     /// Windows that it trained on.
     pub samples_processed: u64,
-    /// Of which per second.
+    /// Windows trained on per second since training began, validation not counted.
     pub samples_per_second: f64,
 }
 
@@ -76,6 +78,8 @@ pub struct TrainingInfo {
     pub samples_per_second: f64,
     /// Windows trained on in all.
     pub samples_processed: u64,
+    /// Windows that went through the network at once in the end: fewer than configured where memory was full.
+    pub batch: usize,
     /// Weights of the network.
     pub model_parameters: usize,
     /// Whether the validation loss had stopped falling: its last epoch improved it by less than one per cent.

@@ -1,21 +1,40 @@
 //! Training: from a fleet's past to a model.
 //!
-//! * [`config`]: presets and limits; [`plan`]: which windows train and which validate; [`feed`]: batches, assembled in another thread;
-//!   [`optimise`]: one step; [`engine`]: epochs, early stopping, limits; [`info`]: what is said about it afterwards.
+//! * [`config`]: presets and limits; [`schedule`]: learning rates; [`plan`]: which windows train and which validate; [`start`]: from nothing,
+//!   from a model or from a checkpoint; [`feed`]: batches, assembled in another thread; [`optimise`]: one step, [`adam`] its last part;
+//!   [`engine`]: epochs, early stopping, limits; [`checkpoint`]: what it takes to go on; [`finish`], [`info`]: what is said about it
+//!   afterwards.
 //!
 //! The split is in time: the last fifth of the data validates, and nothing of it trains. The same data, configuration and seed
-//! give the same weights on the same device, unless a time limit cuts in.
+//! give the same weights on the same device, in one go or from a checkpoint, unless a time limit cuts in.
 
+mod adam;
+mod checkpoint;
 mod config;
 mod engine;
+mod faults;
 mod feed;
+mod finish;
 mod info;
 mod optimise;
 mod plan;
+mod schedule;
+mod seed;
+mod start;
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod tests;
+mod watch;
 
-pub use config::{Preset, TrainConfig};
-pub use engine::{Progress, Trained, train};
+pub use config::{DRIFT_EPOCHS, Preset, TrainConfig};
+pub use engine::{train, train_from};
+pub use finish::Trained;
 pub use info::{EpochInfo, Stop, TrainingInfo, Validation};
+pub use schedule::Schedule;
+pub use start::Start;
+pub use watch::{Checkpoints, Hooks, Progress};
 
 use crate::config::ConfigError;
 use crate::data::Dataset;
@@ -45,6 +64,27 @@ pub enum TrainError {
     /// Stopped from outside before there was any model to keep.
     #[error("stopped before the first validation")]
     Stopped,
+    /// Stopped from outside, with a checkpoint to go on from.
+    #[error(
+        "stopped in epoch {epoch} after step {step}; the checkpoint has all that is needed to go on"
+    )]
+    Paused {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Steps done in all.
+        step: u64,
+    },
+    /// A model, state of an optimiser or checkpoint that this training cannot go on from.
+    #[error("cannot go on: {0}")]
+    Resume(String),
+    /// The device has no memory for a single window.
+    #[error(
+        "the device has no memory for a single window: choose smaller sizes of the network ({said})"
+    )]
+    OutOfMemory {
+        /// What the device said.
+        said: String,
+    },
 }
 
 /// Loss of `model` on the windows that `validation` names, in `data`: relative to the quantiles of the last 24 hours, in units of

@@ -1,39 +1,64 @@
-//! One step of the optimiser: forward, backward, clipped gradients, AdamW (Loshchilov and Hutter, 2019).
+//! One step of the optimiser: forward and backward over one or more passes, clipped gradients, AdamW.
 
+use super::adam::{Adam, Moments};
 use super::config::TrainConfig;
+use super::feed::Step;
+use super::{TrainError, faults};
 use crate::batch::Batch;
 use crate::config::Shape;
 use crate::fused::head_loss;
 use crate::net::{Inputs, Network, Random};
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The network in training.
 pub(crate) struct Optimiser {
     network: Network,
-    adam: ModuleOptimizer,
+    adam: Adam,
     shape: Shape,
     clip_norm: f32,
-    random: Random,
     device: Device,
 }
 
+/// Why a step was not made; no weight has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// The loss or a gradient is not finite.
+    NotFinite,
+    /// The device has no memory for a pass of this size.
+    OutOfMemory(String),
+}
+
 impl Optimiser {
-    /// Trains `network`, which lives on a device without autodiff.
-    pub(crate) fn new(network: Network, shape: Shape, config: &TrainConfig) -> Self {
-        let adam = AdamWConfig::new()
-            .with_epsilon(1e-8)
-            .with_weight_decay(config.weight_decay)
-            .init();
+    /// Trains `network`, which lives on `device` without autodiff.
+    pub(crate) fn new(
+        network: Network,
+        shape: Shape,
+        config: &TrainConfig,
+        device: &Device,
+    ) -> Self {
         Self {
             network: network.train(),
-            adam,
+            adam: Adam::new(config.weight_decay),
             shape,
             clip_norm: config.clip_norm,
-            random: Random::new(config.seed ^ 0x5eed_d209, shape.config.dropout),
-            device: Device::flex(),
+            device: device.clone(),
         }
+    }
+
+    /// Goes on with the moments that belong to its weights.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub(crate) fn restore(&mut self, moments: Moments) -> Result<(), TrainError> {
+        self.adam.restore(&self.network, moments)
+    }
+
+    /// The moments as they are now.
+    pub(crate) fn moments(&self) -> Moments {
+        self.adam.moments(&self.network)
     }
 
     /// The network as it is now, without a graph.
@@ -41,25 +66,50 @@ impl Optimiser {
         self.network.valid()
     }
 
-    /// One step; gives the loss, or `None` when it was not finite, in which case no weight has changed.
-    pub(crate) fn step(&mut self, mut batch: Batch, learning_rate: f64) -> Option<f32> {
-        let s = self.shape;
-        let (inputs, head) = Inputs::new(&mut batch, &s, &self.device);
-        let output = self.network.forward(inputs, Some(&mut self.random));
-        let loss = head_loss(output.numbers, head);
-        let mut gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+    /// One step over all passes together; `seed` decides what dropout drops. Gives the loss.
+    pub(crate) fn step(&mut self, step: Step, rate: f64, seed: u64) -> Result<f32, Failed> {
+        let mut random = Random::new(seed, self.shape.config.dropout);
+        // A device reports that its memory is full by a panic; the weights are only read in here.
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            self.gradients(step.passes, &mut random)
+        }));
+        let (loss, mut gradients) = match made {
+            Ok(made) => made,
+            Err(panic) => match faults::out_of_memory(panic.as_ref()) {
+                Some(said) => return Err(Failed::OutOfMemory(said)),
+                None => resume_unwind(panic),
+            },
+        };
         let norm = norm(&self.network, &gradients);
-        let loss: f32 = loss.into_scalar();
         if !loss.is_finite() || !norm.is_finite() {
-            return None;
+            return Err(Failed::NotFinite);
         }
         if norm > self.clip_norm {
             scale(&self.network, &mut gradients, self.clip_norm / norm);
         }
-        self.network = self
-            .adam
-            .step(learning_rate, self.network.clone(), gradients);
-        Some(loss)
+        self.network = self.adam.step(rate, self.network.clone(), gradients);
+        Ok(loss)
+    }
+
+    /// Loss and gradients, summed over the passes: each is divided by the weights of all of them.
+    fn gradients(&self, passes: Vec<Batch>, random: &mut Random) -> (f32, GradientsParams) {
+        let mut accumulated = GradientsAccumulator::new();
+        let mut sum = 0.0;
+        for mut batch in passes {
+            #[cfg(test)]
+            faults::allocate(batch.size);
+            let (inputs, head) = Inputs::new(&mut batch, &self.shape, &self.device);
+            let output = self.network.forward(inputs, Some(random));
+            let loss = head_loss(output.numbers, head);
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+            accumulated.accumulate(&self.network, gradients);
+            sum += loss.into_scalar::<f32>();
+            #[cfg(test)]
+            {
+                sum = faults::spoil(sum);
+            }
+        }
+        (sum, accumulated.grads())
     }
 }
 
