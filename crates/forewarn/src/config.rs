@@ -177,6 +177,9 @@ pub(crate) struct TrainSettings {
     pub(crate) days: Option<f64>,
     /// The preset's where not set.
     pub(crate) max_seconds: Option<f64>,
+    /// Directory of the train role's checkpoints; without it there are none.
+    pub(crate) checkpoints: Option<PathBuf>,
+    pub(crate) checkpoint_every: Duration,
 }
 
 /// When a training may be decided.

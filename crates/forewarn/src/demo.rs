@@ -194,6 +194,8 @@ impl Demo<'_> {
             trigger: "first model".to_owned(),
             positions: Vec::new(),
             production: None,
+            resume: None,
+            checkpoint: None,
         };
         let mut bar = self.account.progress("training");
         let shutdown = self.shutdown.clone();

@@ -1,12 +1,14 @@
 //! Training: from data to a registered model, the same for the `train` command, the `train` role and the demo.
 //!
 //! * `build`: data → candidate (weights, baseline, facts for the gates); blocking.
+//! * `checkpoint`: the file that a training goes on from.
 //! * `gates`: may the candidate be served? Pure.
 //! * `loading`: a registered version as it is served.
 //! * `command`: `forewarn train` and `forewarn eval`.
 
 mod baseline;
 mod build;
+mod checkpoint;
 mod command;
 mod gates;
 mod loading;
@@ -20,9 +22,12 @@ use contract::record::{ControlPayload, MODEL_PROMOTED, MODEL_PUBLISHED, ModelCha
 use lake::registry::{NewVersion, Registry};
 
 pub(crate) use self::build::{Candidate, Job, build, rfc3339};
+pub(crate) use self::checkpoint::{CheckpointFile, Mismatch};
 pub(crate) use self::command::{eval_command, train_command};
 pub(crate) use self::gates::failures;
-pub(crate) use self::loading::{LoadedModel, check_production, load_model};
+pub(crate) use self::loading::{
+    LoadedModel, Resumable, check_production, load_model, load_to_resume,
+};
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
 

@@ -206,8 +206,8 @@ pub(crate) struct TrainArgs {
     /// Parquet file, or a directory of them, with raw records or rollups
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) data: PathBuf,
-    /// quick, validate or production [default: train.preset]
-    #[arg(long, value_parser = ["quick", "validate", "production"])]
+    /// quick, validate, production or incremental (go on from the production model) [default: train.preset]
+    #[arg(long, value_parser = ["quick", "validate", "production", "incremental"])]
     pub(crate) preset: Option<String>,
     #[command(flatten)]
     pub(crate) range: TimeRange,
@@ -223,6 +223,18 @@ pub(crate) struct TrainArgs {
     /// Stop after this many seconds with the best model so far
     #[arg(long, value_name = "N", value_parser = crate::config::seconds)]
     pub(crate) max_seconds: Option<f64>,
+    /// Leave a checkpoint here, and go on from the one that a stopped training of the same data and settings left
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Time between two checkpoints; one is written after each epoch and on a stop too
+    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = crate::config::positive_duration)]
+    pub(crate) checkpoint_every: std::time::Duration,
+    /// Batches of one step: as if the batch were this many times as large, without the memory
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) accumulate: u32,
+    /// How the learning rate falls: cosine, or plateau (halved when an epoch brings nothing)
+    #[arg(long, default_value = "cosine", value_parser = values::schedule, value_name = "cosine|plateau")]
+    pub(crate) schedule: tft::Schedule,
     /// Same seed, same model
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

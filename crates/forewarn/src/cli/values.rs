@@ -20,6 +20,11 @@ pub(crate) fn factor(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A schedule of learning rates.
+pub(crate) fn schedule(text: &str) -> Result<tft::Schedule, String> {
+    tft::Schedule::named(text).ok_or_else(|| "write cosine or plateau".to_owned())
+}
+
 /// Where `tail` begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TailFrom {

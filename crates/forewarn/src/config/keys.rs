@@ -116,7 +116,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "train.preset",
         "quick",
-        "quick, validate or production: epochs and days",
+        "quick, validate, production or incremental: epochs and days",
     ),
     key(
         "train.days",
@@ -127,6 +127,16 @@ pub(crate) const KEYS: &[Key] = &[
         "train.max_seconds",
         "",
         "longest training; the preset's when not set",
+    ),
+    key(
+        "train.checkpoints",
+        "",
+        "directory of checkpoints; without it a stopped training of the train role is lost",
+    ),
+    key(
+        "train.checkpoint_every",
+        "10m",
+        "time between two checkpoints, beside those after an epoch and on a stop",
     ),
     key(
         "decision.min_hours_between",

@@ -109,6 +109,11 @@ impl Settings {
             "train.preset" => text(&self.train.preset),
             "train.days" => self.train.days.map(Value::Float),
             "train.max_seconds" => self.train.max_seconds.map(Value::Float),
+            "train.checkpoints" => {
+                let path = self.train.checkpoints.as_ref();
+                path.map(|path| Value::String(path.display().to_string()))
+            }
+            "train.checkpoint_every" => time(self.train.checkpoint_every),
             "decision.min_hours_between" => time(self.decision.min_between),
             "quiet.max_load" => Some(Value::Float(self.quiet.max_load)),
             "log.level" => text(&self.log.level),

@@ -1,7 +1,7 @@
 //! Second stage: text to typed settings. All keys are looked at before anything is refused.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::Contract;
@@ -34,7 +34,7 @@ const RESERVED_PROPERTIES: [(&str, &str); 7] = [
 ];
 
 /// The names of the training presets.
-pub(super) const PRESETS: [&str; 3] = ["quick", "validate", "production"];
+pub(super) const PRESETS: [&str; 4] = ["quick", "validate", "production", "incremental"];
 
 /// Types every value.
 ///
@@ -170,10 +170,14 @@ fn read_train(r: &mut Reader) -> Option<TrainSettings> {
         _ => Err("must be a number of days above 0".to_owned()),
     });
     let max_seconds = r.read_optional("train.max_seconds", values::seconds);
+    let checkpoints = r.read_optional("train.checkpoints", |text| Ok(PathBuf::from(text)));
+    let checkpoint_every = r.read("train.checkpoint_every", values::positive_duration);
     Some(TrainSettings {
         preset: preset?,
         days,
         max_seconds,
+        checkpoints,
+        checkpoint_every: checkpoint_every?,
     })
 }
 

@@ -108,7 +108,7 @@ fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
         ),
         (
             "train.preset=fast",
-            "train.preset = \"fast\" (from --set): write quick or validate or production",
+            "train.preset = \"fast\" (from --set): write quick or validate or production or incremental",
         ),
         (
             "train.days=-1",

@@ -9,7 +9,9 @@ use contract::Contract;
 use contract::record::Position;
 use serde_json::{Value, json};
 
+use super::checkpoint::{CheckpointFile, Mismatch};
 use super::gates::Facts;
+use super::loading::Resumable;
 use super::{baseline, context_at, stored};
 
 /// What a training is told.
@@ -25,6 +27,10 @@ pub(crate) struct Job {
     pub(crate) positions: Vec<Position>,
     /// The model served now: measured on the same windows.
     pub(crate) production: Option<tft::Model>,
+    /// The model that this training goes on from; without it the weights are drawn anew.
+    pub(crate) resume: Option<Resumable>,
+    /// Where it leaves off, and goes on if it was broken off before.
+    pub(crate) checkpoint: Option<CheckpointFile>,
 }
 
 /// A trained model that is not registered yet.
@@ -42,8 +48,11 @@ pub(crate) fn build(
     progress: &mut dyn FnMut(&tft::Progress) -> ControlFlow<()>,
 ) -> Result<Candidate> {
     let contract = &job.contract;
-    let size = tft::TftConfig::default();
-    let trained = tft::train(contract, &job.data, &size, &job.config, None, progress)?;
+    let size = match &job.resume {
+        Some(resume) => resume.model.shape().config,
+        None => tft::TftConfig::default(),
+    };
+    let trained = fit(&job, &size, progress)?;
     let weights = trained.model.save().context("write the model")?;
     let version = lake::registry::version_name(job.now_ms, &weights);
     let held_out_ms = trained.info.validation.from_ms;
@@ -86,12 +95,76 @@ pub(crate) fn build(
         stored::baseline_to_parquet(&baseline, contract)?,
     );
     files.insert(stored::WEIGHTS.to_owned(), weights);
+    files.insert(stored::OPTIMISER.to_owned(), trained.optimiser);
     Ok(Candidate {
         version,
         info: trained.info,
         facts,
         files,
     })
+}
+
+/// Trains, from the job's checkpoint where there is one, and leaves checkpoints on the way.
+fn fit(
+    job: &Job,
+    size: &tft::TftConfig,
+    progress: &mut dyn FnMut(&tft::Progress) -> ControlFlow<()>,
+) -> Result<tft::Trained> {
+    let mut batch = job.config.batch;
+    let mut watched = |now: &tft::Progress| {
+        if now.batch < batch {
+            tracing::warn!(
+                from = batch,
+                to = now.batch,
+                step = now.step,
+                "the device's memory is full: fewer windows at once, with the same result"
+            );
+            batch = now.batch;
+        }
+        progress(now)
+    };
+    let mut keep = |bytes: &[u8]| {
+        if let Some(file) = &job.checkpoint {
+            file.keep(bytes);
+        }
+    };
+    let mut run = |start: tft::Start<'_>| {
+        let checkpoints = job.checkpoint.as_ref().map(|file| tft::Checkpoints {
+            every_seconds: file.every_seconds(),
+            keep: &mut keep,
+        });
+        let mut hooks = tft::Hooks {
+            progress: &mut watched,
+            checkpoints,
+        };
+        let (contract, config) = (&job.contract, &job.config);
+        tft::train_from(contract, &job.data, size, config, start, &mut hooks)
+    };
+    let begin = match &job.resume {
+        Some(resume) => tft::Start::Model {
+            model: &resume.model,
+            optimiser: resume.optimiser.as_deref(),
+        },
+        None => tft::Start::Fresh,
+    };
+    let Some(file) = &job.checkpoint else {
+        return Ok(run(begin)?);
+    };
+    let Some(left) = file.read()? else {
+        return Ok(run(begin)?);
+    };
+    let path = file.path().display();
+    tracing::info!(%path, "going on from a checkpoint");
+    match run(tft::Start::Checkpoint(&left)) {
+        Err(error @ tft::TrainError::Resume(_)) if file.mismatch() == Mismatch::StartOver => {
+            tracing::warn!(%path, %error, "the training starts over");
+            Ok(run(begin)?)
+        }
+        Err(error @ tft::TrainError::Resume(_)) => Err(error).with_context(|| {
+            format!("checkpoint {path}: remove it to start over, or train with the data and settings that it was written with")
+        }),
+        ended => Ok(ended?),
+    }
 }
 
 /// A time as people write it.

@@ -12,7 +12,8 @@ use lake::registry::{Loaded, Registry};
 use lake::training::{Selection, TrainingWindow};
 use serde_json::json;
 
-use super::{Job, build, claim, dataset, failures, loading, register};
+use super::{CheckpointFile, Job, Mismatch, Resumable, load_to_resume};
+use super::{build, claim, dataset, failures, loading, register};
 use crate::cli::{EvalArgs, TimeRange, TrainArgs};
 use crate::clock::Clock;
 use crate::commands::{App, output};
@@ -29,19 +30,10 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
     let preset = args.preset.as_ref().unwrap_or(&app.settings.train.preset);
     let preset = tft::Preset::named(preset).ok_or_else(|| {
         Refusal::new(format!(
-            "--preset {preset}: expected quick, validate or production"
+            "--preset {preset}: expected quick, validate, production or incremental"
         ))
     })?;
-    let mut config = preset.config();
-    config.seed = args.seed;
-    config.days = args.days.or(app.settings.train.days).unwrap_or(config.days);
-    config.max_seconds = args
-        .max_seconds
-        .or(app.settings.train.max_seconds)
-        .or(config.max_seconds);
-    if let Some(epochs) = args.epochs {
-        config.epochs = epochs as usize;
-    }
+    let config = config(preset, args, app);
     let url = &app.settings.registry.url;
     let root = lake::store::open(url).map_err(|e| Refusal::new(format!("registry.url: {e}")))?;
     let registry = Registry::new(root);
@@ -49,6 +41,14 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         .production()
         .await
         .with_context(|| format!("read the registry in {url}"))?;
+    let resume = match preset {
+        tft::Preset::Incremental => {
+            let served = production.as_ref().map(|p| p.version.as_str());
+            Some(served_now(&registry, served, app).await?)
+        }
+        _ => None,
+    };
+    let checkpoint = checkpoint(args)?;
     let data = read(
         &args.data,
         &app.settings.contract,
@@ -65,6 +65,8 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         trigger: "manual".to_owned(),
         positions: Vec::new(),
         production: None,
+        resume,
+        checkpoint: checkpoint.clone(),
     };
     let bar = progress_bar(app.json);
     let (watched, stop) = (bar.clone(), shutdown.clone());
@@ -107,6 +109,9 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             )
             .await?;
     }
+    if let Some(file) = checkpoint {
+        file.remove();
+    }
     let path = registry.url_of(&candidate.version)?;
     let info = &candidate.info;
     if app.json {
@@ -139,6 +144,59 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         info.final_val_loss,
         claim(info.epochs),
     ))
+}
+
+/// The preset's settings with what the command line and the configuration say instead.
+fn config(preset: tft::Preset, args: &TrainArgs, app: &App) -> tft::TrainConfig {
+    let mut config = preset.config();
+    let settings = &app.settings.train;
+    config.seed = args.seed;
+    config.days = args.days.or(settings.days).unwrap_or(config.days);
+    config.max_seconds = args
+        .max_seconds
+        .or(settings.max_seconds)
+        .or(config.max_seconds);
+    if let Some(epochs) = args.epochs {
+        config.epochs = epochs as usize;
+    }
+    config.accumulate = args.accumulate as usize;
+    config.schedule = args.schedule;
+    config
+}
+
+/// The production model, to be trained further.
+async fn served_now(registry: &Registry, version: Option<&str>, app: &App) -> Result<Resumable> {
+    let (url, contract) = (&app.settings.registry.url, &app.settings.contract);
+    let refused = |why: &str| {
+        Refusal::new(format!(
+            "--preset incremental: {why} in registry.url {url}: train with --preset production first"
+        ))
+    };
+    let version = version.ok_or_else(|| refused("no model is served"))?;
+    let resume = load_to_resume(registry, version, contract).await?;
+    if resume.fits(contract) {
+        Ok(resume)
+    } else {
+        Err(refused(&format!(
+            "model {version} has other sizes than the contract now needs"
+        ))
+        .into())
+    }
+}
+
+/// Where checkpoints go, if anywhere.
+fn checkpoint(args: &TrainArgs) -> Result<Option<CheckpointFile>> {
+    let Some(directory) = &args.checkpoint else {
+        return Ok(None);
+    };
+    let opened = CheckpointFile::open(
+        directory,
+        "checkpoint",
+        args.checkpoint_every,
+        Mismatch::Refuse,
+    );
+    let opened = opened.map_err(|e| Refusal::new(format!("--checkpoint: {e:#}")))?;
+    Ok(Some(opened))
 }
 
 /// Measures a model on data beside the naive forecasts.

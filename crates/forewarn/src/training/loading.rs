@@ -20,6 +20,37 @@ pub(crate) struct LoadedModel {
     pub(crate) baseline: Arc<Baseline>,
 }
 
+/// A model that a training goes on from.
+pub(crate) struct Resumable {
+    pub(crate) model: tft::Model,
+    /// State of the optimiser; without it a training starts its moments anew.
+    pub(crate) optimiser: Option<Vec<u8>>,
+}
+
+/// Loads a version to train it further, checked as for serving.
+pub(crate) async fn load_to_resume(
+    registry: &Registry,
+    version: &str,
+    contract: &Arc<Contract>,
+) -> Result<Resumable> {
+    let loaded = registry.load(version).await?;
+    let optimiser = loaded.files.get(stored::OPTIMISER).map(|b| b.to_vec());
+    let contract = Arc::clone(contract);
+    let checked = tokio::task::spawn_blocking(move || checked(&loaded, &contract));
+    Ok(Resumable {
+        model: checked.await.context("load the model")??.model,
+        optimiser,
+    })
+}
+
+impl Resumable {
+    /// Whether the sizes still fit: a contract may have got more profiles or states since.
+    pub(crate) fn fits(&self, contract: &Contract) -> bool {
+        let shape = self.model.shape();
+        tft::Shape::of(shape.config, &tft::Domain::of(contract)).is_ok_and(|now| now == shape)
+    }
+}
+
 /// Loads a version and holds it against its checksums, its contract and its self-test.
 pub(crate) async fn load_model(
     registry: &Registry,

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const SELFTEST: &str = "selftest.safetensors";
 pub(crate) const BASELINE: &str = "baseline.parquet";
+/// What a later training goes on with; nothing that serves needs it.
+pub(crate) const OPTIMISER: &str = "optimiser.safetensors";
 pub(crate) const INFO: &str = "training_info.json";
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const SERVERS: &str = "server_mapping.json";

@@ -18,7 +18,7 @@ use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
 use crate::roles::production;
 use crate::shutdown::Shutdown;
-use crate::training::{self, Candidate, Job, LoadedModel};
+use crate::training::{self, Candidate, CheckpointFile, Job, LoadedModel, Mismatch, Resumable};
 
 /// How often the archive is asked whether it has reached the decision.
 const LAKE_EVERY: Duration = Duration::from_millis(500);
@@ -26,6 +26,15 @@ const LAKE_EVERY: Duration = Duration::from_millis(500);
 const LAKE_WITHIN: Duration = Duration::from_secs(3_600);
 /// A progress event at most this often, by the wall clock.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// What came of a training.
+enum Fitted {
+    Made(Box<Candidate>),
+    /// A stop was asked for.
+    Cancelled,
+    /// A stop was asked for, and there is a checkpoint to go on from.
+    Paused,
+}
 
 /// Everything a job needs.
 pub(super) struct Worker {
@@ -47,8 +56,15 @@ impl Worker {
             Some(p) => self.serving(&registry, &p.version).await?,
             None => None,
         };
-        let Some(candidate) = self.fit(job, window, serving).await? else {
-            return self.cancelled(job).await;
+        let resume = self.resume(&registry, production.as_ref()).await?;
+        let checkpoint = self.checkpoint(job)?;
+        let config = self.config(job, resume.is_some())?;
+        let fitted = self.fit(job, window, serving, resume, config, checkpoint.clone());
+        let candidate = match fitted.await? {
+            Fitted::Made(candidate) => candidate,
+            Fitted::Cancelled => return self.cancelled(job).await,
+            // The claim stays: whoever runs under this name next goes on with the job.
+            Fitted::Paused => return Ok(false),
         };
         let now_ms = self.ctx.clock.now_ms();
         training::register(
@@ -59,14 +75,66 @@ impl Worker {
         )
         .await?;
         let failures = training::failures(&candidate.facts);
-        if failures.is_empty() {
+        let passed = failures.is_empty();
+        if passed {
             self.promote(job, &registry, &candidate, production.as_ref())
                 .await?;
-            Ok(true)
         } else {
             self.reject(job, &registry, &candidate, &failures).await?;
-            Ok(false)
         }
+        if let Some(file) = checkpoint {
+            file.remove();
+        }
+        Ok(passed)
+    }
+
+    /// The production model, where the preset goes on from it and it still fits.
+    async fn resume(
+        &self,
+        registry: &Registry,
+        production: Option<&Production>,
+    ) -> Result<Option<Resumable>> {
+        let (train, contract) = (&self.ctx.config.train, &self.ctx.contract);
+        let (Some(tft::Preset::Incremental), Some(served)) =
+            (tft::Preset::named(&train.preset), production)
+        else {
+            return Ok(None);
+        };
+        let resume = training::load_to_resume(registry, &served.version, contract).await?;
+        if resume.fits(contract) {
+            return Ok(Some(resume));
+        }
+        tracing::warn!(
+            version = served.version,
+            "the production model has other sizes than the contract now needs: training from random weights"
+        );
+        Ok(None)
+    }
+
+    /// Where this job's checkpoints go, if anywhere.
+    fn checkpoint(&self, job: &policy::Job) -> Result<Option<CheckpointFile>> {
+        let train = &self.ctx.config.train;
+        let Some(directory) = &train.checkpoints else {
+            return Ok(None);
+        };
+        let name: String = job
+            .id
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        CheckpointFile::open(
+            directory,
+            &name,
+            train.checkpoint_every,
+            Mismatch::StartOver,
+        )
+        .map(Some)
     }
 
     /// The model in production; `None` where it cannot be used: then nothing is compared with it, and a good one replaces it.
@@ -108,7 +176,9 @@ impl Worker {
                 () = tokio::time::sleep(LAKE_EVERY) => {}
             }
         }
-        let days = self.config()?.days;
+        let days = self.config(job, false)?.days;
+        // A job that goes on from a checkpoint must see the very data that it began with.
+        let fixed = self.ctx.config.train.checkpoints.is_some() && !positions.is_empty();
         let selection = Selection {
             last_days: Some(days.ceil() as u32),
             ..Selection::default()
@@ -118,7 +188,7 @@ impl Worker {
             &topic,
             &self.ctx.contract,
             &selection,
-            None,
+            fixed.then_some(positions.as_slice()),
         )
         .await?;
         for bad in &window.broken {
@@ -127,23 +197,33 @@ impl Worker {
         Ok(Some(window))
     }
 
-    fn config(&self) -> Result<tft::TrainConfig> {
+    /// Settings of a training, from random weights or `onward` from the production model.
+    fn config(&self, job: &policy::Job, onward: bool) -> Result<tft::TrainConfig> {
         let train = &self.ctx.config.train;
         let preset = tft::Preset::named(&train.preset)
             .with_context(|| format!("train.preset {}: unknown", train.preset))?;
-        let mut config = preset.config();
+        let mut config = match preset {
+            tft::Preset::Incremental if !onward => tft::Preset::Production.config(),
+            _ => preset.config(),
+        };
+        if onward && job.trigger == "drift" {
+            config.epochs = tft::DRIFT_EPOCHS;
+        }
         config.days = train.days.unwrap_or(config.days);
         config.max_seconds = train.max_seconds.or(config.max_seconds);
         Ok(config)
     }
 
-    /// Trains in a thread of its own, telling progress; `None` when a stop was asked for.
+    /// Trains in a thread of its own, telling progress.
     async fn fit(
         &self,
         job: &policy::Job,
         window: TrainingWindow,
         serving: Option<LoadedModel>,
-    ) -> Result<Option<Candidate>> {
+        resume: Option<Resumable>,
+        config: tft::TrainConfig,
+        checkpoint: Option<CheckpointFile>,
+    ) -> Result<Fitted> {
         let positions = window
             .positions
             .iter()
@@ -152,10 +232,12 @@ impl Worker {
             contract: Arc::clone(&self.ctx.contract),
             positions: positions.collect(),
             data: training::dataset(window),
-            config: self.config()?,
+            config,
             now_ms: self.ctx.clock.now_ms(),
             trigger: job.trigger.clone(),
             production: serving.map(|loaded| loaded.model),
+            resume,
+            checkpoint,
         };
         let (tell, mut told) = watch::channel(None);
         let shutdown = self.shutdown.clone();
@@ -181,10 +263,21 @@ impl Worker {
                 }
             }
         };
-        if self.shutdown.requested() {
-            return Ok(None);
+        if let Err(error) = &built
+            && let Some(tft::TrainError::Paused { epoch, step }) = error.downcast_ref()
+        {
+            tracing::info!(
+                job = job.id,
+                epoch,
+                step,
+                "training stopped at a checkpoint"
+            );
+            return Ok(Fitted::Paused);
         }
-        built.map(Some)
+        if self.shutdown.requested() {
+            return Ok(Fitted::Cancelled);
+        }
+        built.map(|candidate| Fitted::Made(Box::new(candidate)))
     }
 
     async fn progress(&self, job: &policy::Job, progress: &tft::Progress) -> Result<()> {

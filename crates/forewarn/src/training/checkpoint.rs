@@ -1,0 +1,173 @@
+//! The file that a training goes on from after it was stopped or killed.
+//!
+//! Written beside the file it replaces, synced, renamed over it: whenever the process dies, there is the old checkpoint or the new one. A
+//! write that fails (a full disk) is a warning: the checkpoint before it stays, the training goes on.
+//!
+//! It is not: the content, which is the model's affair (`tft`), its checksum included.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Where a training keeps its checkpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckpointFile {
+    path: PathBuf,
+    every: Duration,
+    mismatch: Mismatch,
+}
+
+/// What to do with a checkpoint that this training cannot go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// Say so: somebody chose the directory.
+    Refuse,
+    /// Warn and start over.
+    StartOver,
+}
+
+impl CheckpointFile {
+    /// The checkpoint of training `name` in `directory`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or the file in it not be looked at.
+    pub(crate) fn open(
+        directory: &Path,
+        name: &str,
+        every: Duration,
+        mismatch: Mismatch,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("make the checkpoint directory {}", directory.display()))?;
+        let path = directory.join(format!("{name}.safetensors"));
+        Ok(Self {
+            path,
+            every,
+            mismatch,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn every_seconds(&self) -> f64 {
+        self.every.as_secs_f64()
+    }
+
+    pub(crate) fn mismatch(&self) -> Mismatch {
+        self.mismatch
+    }
+
+    /// The checkpoint that is there.
+    ///
+    /// # Errors
+    /// When there is one that cannot be read.
+    pub(crate) fn read(&self) -> Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("read the checkpoint {}", self.path.display()))
+            }
+        }
+    }
+
+    /// Puts `bytes` in the place of the checkpoint before; where that fails, the one before stays.
+    pub(crate) fn keep(&self, bytes: &[u8]) {
+        let path = self.path.display();
+        match replace(&self.path, |file| file.write_all(bytes)) {
+            Ok(()) => tracing::debug!(%path, bytes = bytes.len(), "checkpoint written"),
+            Err(error) => tracing::warn!(
+                %path, %error,
+                "checkpoint cannot be written: the one before stays, the training goes on"
+            ),
+        }
+    }
+
+    /// Removes the checkpoint: its training has ended.
+    pub(crate) fn remove(&self) {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!(
+                path = %self.path.display(), %error,
+                "checkpoint of a training that has ended cannot be removed"
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Writes a file beside `path` and, once it is on the disk, renames it over `path`.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    let written = File::create(&part).and_then(|mut file| {
+        write(&mut file)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| std::fs::rename(&part, path)) {
+        // A part that cannot be removed is overwritten by the next one.
+        let _ = std::fs::remove_file(&part);
+        return Err(error);
+    }
+    // The rename itself: without it a power failure could bring the old name back, which is whole too.
+    match path.parent().map(File::open) {
+        Some(Ok(directory)) => directory.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn file(directory: &Path) -> CheckpointFile {
+        let every = Duration::from_secs(1);
+        CheckpointFile::open(&directory.join("a/b"), "job", every, Mismatch::Refuse).unwrap()
+    }
+
+    #[test]
+    fn the_last_one_kept_is_read_until_it_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        assert_eq!(file.read().unwrap(), None);
+        file.keep(b"first");
+        file.keep(b"second");
+        assert_eq!(file.read().unwrap().unwrap(), b"second");
+        file.remove();
+        file.remove();
+        assert_eq!(file.read().unwrap(), None);
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_one_before_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        file.keep(b"before");
+        let full = replace(file.path(), |out| {
+            out.write_all(b"half of it")?;
+            Err(ErrorKind::StorageFull.into())
+        });
+        assert_eq!(full.unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(file.read().unwrap().unwrap(), b"before");
+        let beside = std::fs::read_dir(file.path().parent().unwrap()).unwrap();
+        assert_eq!(beside.count(), 1);
+        file.keep(b"after");
+        assert_eq!(file.read().unwrap().unwrap(), b"after");
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_no_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        std::fs::remove_dir_all(directory.path().join("a")).unwrap();
+        file.keep(b"nowhere");
+        assert_eq!(file.read().unwrap(), None);
+    }
+}
