@@ -3,14 +3,17 @@
 //! Written beside the file it replaces, synced, renamed over it: whenever the process dies, there is the old checkpoint or the new one. A
 //! write that fails (a full disk) is a warning: the checkpoint before it stays, the training goes on.
 //!
+//! One process at a time holds a checkpoint, by a lock that its death releases: two trainings that take turns in one file would lose both.
+//!
 //! It is not: the content, which is the model's affair (`tft`), its checksum included.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// Where a training keeps its checkpoint.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub(crate) struct CheckpointFile {
     path: PathBuf,
     every: Duration,
     mismatch: Mismatch,
+    /// Held as long as any clone lives.
+    _lock: Arc<File>,
 }
 
 /// What to do with a checkpoint that this training cannot go on from.
@@ -33,7 +38,7 @@ impl CheckpointFile {
     /// The checkpoint of training `name` in `directory`, which is made where it is missing.
     ///
     /// # Errors
-    /// When the directory cannot be made or the file in it not be looked at.
+    /// When the directory cannot be made, or another process holds the checkpoint.
     pub(crate) fn open(
         directory: &Path,
         name: &str,
@@ -43,10 +48,23 @@ impl CheckpointFile {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("make the checkpoint directory {}", directory.display()))?;
         let path = directory.join(format!("{name}.safetensors"));
+        let guard = path.with_extension("lock");
+        let lock = File::create(&guard).with_context(|| format!("make {}", guard.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "{}: another training that runs now keeps its checkpoint there",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("lock {}", guard.display()));
+            }
+        }
         Ok(Self {
             path,
             every,
             mismatch,
+            _lock: Arc::new(lock),
         })
     }
 
@@ -90,12 +108,14 @@ impl CheckpointFile {
 
     /// Removes the checkpoint: its training has ended.
     pub(crate) fn remove(&self) {
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!(
-                path = %self.path.display(), %error,
-                "checkpoint of a training that has ended cannot be removed"
-            ),
-            _ => {}
+        for path in [&self.path, &self.path.with_extension("lock")] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => tracing::warn!(
+                    path = %path.display(), %error,
+                    "checkpoint of a training that has ended cannot be removed"
+                ),
+                _ => {}
+            }
         }
     }
 }
@@ -156,10 +176,29 @@ mod tests {
         });
         assert_eq!(full.unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(file.read().unwrap().unwrap(), b"before");
-        let beside = std::fs::read_dir(file.path().parent().unwrap()).unwrap();
-        assert_eq!(beside.count(), 1);
+        let part = file.path().with_extension("part");
+        assert!(!part.exists());
         file.keep(b"after");
         assert_eq!(file.read().unwrap().unwrap(), b"after");
+    }
+
+    #[test]
+    fn one_training_at_a_time_holds_a_checkpoint() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = file(directory.path());
+        let every = Duration::from_secs(1);
+        let again = || {
+            CheckpointFile::open(
+                &directory.path().join("a/b"),
+                "job",
+                every,
+                Mismatch::Refuse,
+            )
+        };
+        let refused = again().unwrap_err().to_string();
+        assert!(refused.contains("another training"), "{refused}");
+        drop(first);
+        again().unwrap();
     }
 
     #[test]
