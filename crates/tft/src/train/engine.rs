@@ -10,18 +10,14 @@ use super::optimise::{Failed, Optimiser};
 use super::plan::{Plan, Window};
 use super::schedule::{share, since_best};
 use super::seed::mixed;
-use super::start::{Ground, Start, Started};
+use super::start::{Ground, Started};
 use super::watch::{Hooks, Progress};
 use crate::batch::Assembler;
-use crate::config::{Shape, TftConfig};
-use crate::data::{Columns, Dataset};
+use crate::data::Columns;
 use crate::domain::Domain;
 use crate::eval::{self, Report};
 use crate::model::Model;
 use crate::net::Network;
-use burn::tensor::Device;
-use contract::Contract;
-use std::ops::ControlFlow;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -33,70 +29,8 @@ const WORST_KEPT: f64 = 2.0;
 /// Tells the seed of what dropout drops from the others.
 const DROPOUT: u64 = 0x5eed_d209;
 
-/// Trains a model on `data`; `resume` starts from another model's weights and units where its sizes are the same.
-/// `progress` is called every few steps and after each epoch; breaking ends the training with the best weights so far.
-///
-/// # Errors
-/// When the data are too few or malformed, sizes do not fit, or the training ended before there was a model.
-pub fn train(
-    contract: &Contract,
-    data: &Dataset,
-    tft: &TftConfig,
-    config: &TrainConfig,
-    resume: Option<&Model>,
-    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-) -> Result<Trained, TrainError> {
-    let domain = Domain::of(contract);
-    let shape = Shape::of(*tft, &domain)?;
-    let fits = |m: &&Model| m.shape() == shape && m.contract() == domain.fingerprint;
-    let start = match resume.filter(fits) {
-        Some(model) => Start::Model {
-            model,
-            optimiser: None,
-        },
-        None => Start::Fresh,
-    };
-    let checkpoints = None;
-    let mut hooks = Hooks {
-        progress,
-        checkpoints,
-    };
-    train_from(contract, data, tft, config, start, &mut hooks)
-}
-
-/// Trains a model on `data` from `start` on, with checkpoints where `hooks` asks for them.
-///
-/// # Errors
-/// As [`train`]; also when `start` does not fit, or the training was broken off and left a checkpoint.
-pub fn train_from(
-    contract: &Contract,
-    data: &Dataset,
-    tft: &TftConfig,
-    config: &TrainConfig,
-    start: Start<'_>,
-    hooks: &mut Hooks<'_>,
-) -> Result<Trained, TrainError> {
-    let domain = Domain::of(contract);
-    let device = Device::flex();
-    let shape = Shape::of(*tft, &domain)?;
-    let columns = eval::columns(&domain, data)?;
-    let plan = Plan::new(&columns, &domain, config)?;
-    let ground = Ground {
-        columns: &columns,
-        plan: &plan,
-        domain: &domain,
-        shape,
-        config,
-        device: &device,
-    };
-    let started = ground.start(start, hooks.checkpoints.is_some())?;
-    let mut run = Run::new(&ground, started)?;
-    let stop = run.epochs(hooks)?;
-    run.finish(stop)
-}
-
 /// One training under way.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     optimiser: Optimiser,
     columns: &'a [Columns],
     plan: &'a Plan,
@@ -125,7 +59,7 @@ enum Ended {
 }
 
 impl<'a> Run<'a> {
-    fn new(ground: &Ground<'a>, started: Started) -> Result<Self, TrainError> {
+    pub(super) fn new(ground: &Ground<'a>, started: Started) -> Result<Self, TrainError> {
         let config = ground.config;
         let mut optimiser = Optimiser::new(started.network, ground.shape, config, ground.device);
         if let Some(moments) = started.moments {
@@ -159,7 +93,7 @@ impl<'a> Run<'a> {
         self.plan.epoch(self.columns, step_ms, self.config, epoch)
     }
 
-    fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
+    pub(super) fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
         while self.place.epoch <= self.config.epochs.max(1) {
             if since_best(&self.history) >= self.config.patience.max(1) {
                 return Ok(Stop::EarlyStopping);
@@ -403,7 +337,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn finish(mut self, stop: Stop) -> Result<Trained, TrainError> {
+    pub(super) fn finish(mut self, stop: Stop) -> Result<Trained, TrainError> {
         let best = self.best.take().ok_or(TrainError::Stopped)?;
         let model = self.model(best.network);
         let report = match self.report.take() {

@@ -29,17 +29,20 @@ mod tests;
 mod watch;
 
 pub use config::{DRIFT_EPOCHS, Preset, TrainConfig};
-pub use engine::{train, train_from};
 pub use finish::Trained;
 pub use info::{EpochInfo, Stop, TrainingInfo, Validation};
 pub use schedule::Schedule;
 pub use start::Start;
 pub use watch::{Checkpoints, Hooks, Progress};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Shape, TftConfig};
 use crate::data::Dataset;
+use crate::domain::Domain;
 use crate::eval::{self, EvalError};
 use crate::model::Model;
+use burn::tensor::Device;
+use contract::Contract;
+use std::ops::ControlFlow;
 
 /// Why there is no model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +88,68 @@ pub enum TrainError {
         /// What the device said.
         said: String,
     },
+}
+
+/// Trains a model on `data`; `resume` starts from another model's weights and units where its sizes are the same.
+/// `progress` is called every few steps and after each epoch; breaking ends the training with the best weights so far.
+///
+/// # Errors
+/// When the data are too few or malformed, sizes do not fit, or the training ended before there was a model.
+pub fn train(
+    contract: &Contract,
+    data: &Dataset,
+    tft: &TftConfig,
+    config: &TrainConfig,
+    resume: Option<&Model>,
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Trained, TrainError> {
+    let domain = Domain::of(contract);
+    let shape = Shape::of(*tft, &domain)?;
+    let fits = |m: &&Model| m.shape() == shape && m.contract() == domain.fingerprint;
+    let start = match resume.filter(fits) {
+        Some(model) => Start::Model {
+            model,
+            optimiser: None,
+        },
+        None => Start::Fresh,
+    };
+    let checkpoints = None;
+    let mut hooks = Hooks {
+        progress,
+        checkpoints,
+    };
+    train_from(contract, data, tft, config, start, &mut hooks)
+}
+
+/// Trains a model on `data` from `start` on, with checkpoints where `hooks` asks for them.
+///
+/// # Errors
+/// As [`train`]; also when `start` does not fit, or the training was broken off and left a checkpoint.
+pub fn train_from(
+    contract: &Contract,
+    data: &Dataset,
+    tft: &TftConfig,
+    config: &TrainConfig,
+    start: Start<'_>,
+    hooks: &mut Hooks<'_>,
+) -> Result<Trained, TrainError> {
+    let domain = Domain::of(contract);
+    let device = Device::flex();
+    let shape = Shape::of(*tft, &domain)?;
+    let columns = eval::columns(&domain, data)?;
+    let plan = plan::Plan::new(&columns, &domain, config)?;
+    let ground = start::Ground {
+        columns: &columns,
+        plan: &plan,
+        domain: &domain,
+        shape,
+        config,
+        device: &device,
+    };
+    let started = ground.start(start, hooks.checkpoints.is_some())?;
+    let mut run = engine::Run::new(&ground, started)?;
+    let stop = run.epochs(hooks)?;
+    run.finish(stop)
 }
 
 /// Loss of `model` on the windows that `validation` names, in `data`: relative to the quantiles of the last 24 hours, in units of
