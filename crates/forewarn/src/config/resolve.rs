@@ -111,7 +111,7 @@ fn read_kafka(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Opti
         }
     });
     let schema_ids = r.read_optional("kafka.schema_ids", |text| {
-        let ids = values::list(text).map(|id| id.parse::<u32>());
+        let ids = values::list(text).into_iter().map(|id| id.parse::<u32>());
         ids.collect::<Result<Vec<_>, _>>()
             .map_err(|_| "write ids as the registry shows them, like [7, 12]".to_owned())
     });

@@ -55,7 +55,7 @@ fn row(contract: &Contract, step: i64) -> (i64, Held) {
 }
 
 /// Reads rows and predictions of these steps in turns that `choose` makes (true: rows), each only
-/// while it is wanted; the panes, and what was not counted.
+/// while it is wanted, else the other; the panes, and what was not counted.
 fn read(
     (rows, forecasts): (std::ops::Range<i64>, std::ops::Range<i64>),
     max_rows: usize,
@@ -66,21 +66,24 @@ fn read(
     let (mut rows, mut forecasts) = (rows.peekable(), forecasts.peekable());
     let (mut panes, mut idle) = (Vec::new(), 0);
     while rows.peek().is_some() || forecasts.peek().is_some() {
-        assert!(idle < 10_000, "both inputs wait for each other");
+        assert!(idle < 3, "both inputs wait for each other");
         idle += 1;
-        if choose() {
-            if inputs.wants_rows()
-                && let Some(step) = rows.next()
-            {
-                let (bucket, held) = row(&contract, step);
-                assert!(inputs.row(bucket, held).is_ok());
-                idle = 0;
-            }
+        let row_first = choose() || !inputs.wants_forecasts() || forecasts.peek().is_none();
+        if row_first
+            && inputs.wants_rows()
+            && let Some(step) = rows.next()
+        {
+            let (bucket, held) = row(&contract, step);
+            assert!(inputs.row(bucket, held).is_ok());
+            idle = 0;
         } else if inputs.wants_forecasts()
             && let Some(step) = forecasts.next()
         {
             inputs.forecast(prediction(&contract, step));
             idle = 0;
+        }
+        if forecasts.peek().is_none() {
+            inputs.end_of_forecasts();
         }
         panes.extend(if rows.peek().is_some() {
             inputs.advance()
