@@ -36,3 +36,25 @@ fn a_quick_training_beats_same_time_yesterday_on_the_trace() {
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
     assert!(mean < 0.8, "{ratios:?}");
 }
+
+#[test]
+fn the_models_speed_is_measured() {
+    let site = Site::new("127.0.0.1:1", "linborg");
+    let args = ["bench", "model", "--batch", "8", "--seconds", "3", "--json"];
+    let measured = site.run(&args).ok().last_json();
+    for key in [
+        "train_samples_per_second",
+        "predict_servers_per_second",
+        "predict_latency_ms_p50",
+        "predict_latency_ms_p99",
+        "parameters",
+    ] {
+        assert!(measured[key].as_f64() > Some(0.0), "{key} in {measured}");
+    }
+    assert_eq!(measured["device"], "cpu");
+    assert!(
+        measured["predict_latency_ms_p50"].as_f64() <= measured["predict_latency_ms_p99"].as_f64()
+    );
+    let refused = site.run(&["bench", "model", "--batch", "0"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}

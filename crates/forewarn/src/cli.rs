@@ -7,9 +7,9 @@ mod args;
 mod values;
 
 pub(crate) use args::{
-    ArchiveCommand, Cli, Command, ConfigCommand, ContractCommand, DemoArgs, DlqCommand, EvalArgs,
-    Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand, SimulateArgs,
-    TailArgs, TimeRange, TopicsCommand, TrainArgs,
+    ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DemoArgs,
+    DlqCommand, EvalArgs, Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand,
+    SimulateArgs, TailArgs, TimeRange, TopicsCommand, TrainArgs,
 };
 pub(crate) use values::TailFrom;
 

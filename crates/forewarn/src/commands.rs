@@ -1,6 +1,7 @@
 //! Commands that are not services: each file one command, thin, what it decides is in a crate.
 
 pub(crate) mod archive;
+pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod contract;
 pub(crate) mod decisions;

@@ -64,6 +64,7 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<()> {
         Command::Run(args) => commands::run::run(args, &app()?).await,
         Command::Train(args) => training::train_command(args, &app()?).await,
         Command::Eval(args) => training::eval_command(args, &app()?).await,
+        Command::Bench(args) => commands::bench::run(args, &app()?).await,
         Command::Archive(args) => commands::archive::run(args, &app()?).await,
         Command::Models(args) => commands::models::run(args, &app()?).await,
         Command::Decisions => commands::decisions::run(&app()?).await,

@@ -89,6 +89,26 @@ pub(crate) enum Command {
     /// Turn other people's data into record files
     #[command(subcommand)]
     Import(ImportCommand),
+    /// How fast it is on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Train and forecast on made-up windows of the contract's shape
+    #[command(
+        after_help = "Examples:\n  forewarn bench model --json\n  forewarn bench model --batch 1 --set contract=vm\n\nThe batch is that of training and of the throughput; the latency is always that of one server."
+    )]
+    Model {
+        /// Windows of a step of training, and servers forecast at once
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096), value_name = "N")]
+        batch: u32,
+        /// How long to measure, in all
+        #[arg(long, default_value = "20", value_parser = values::factor, value_name = "S")]
+        seconds: f64,
+    },
 }
 
 /// Arguments of `run`.
