@@ -143,7 +143,7 @@ fn a_running_forecaster_refuses_a_model_of_another_contract() {
     let output = running.output();
     let said = output.lines().find(|line| line.contains("is refused"));
     let said = said.expect("the line");
-    for word in [models.other.as_str(), "contract", "promote another version"] {
+    for word in [models.other.as_str(), "contract", "train another one"] {
         assert!(said.contains(word), "{said}");
     }
     let (_, metrics) = running.get("/metrics");

@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
             report: None,
         };
         let steps = run.windows(1).len().div_ceil(config.windows_per_step());
-        run.steps_planned = (steps * config.epochs.max(1)) as u64;
+        run.steps_planned = steps.saturating_mul(config.epochs.max(1)) as u64;
         Ok(run)
     }
 
