@@ -22,6 +22,8 @@ use crate::training::{self, Candidate, CheckpointFile, Job, LoadedModel, Mismatc
 
 /// How often the archive is asked whether it has reached the decision.
 const LAKE_EVERY: Duration = Duration::from_millis(500);
+/// While it waits for the lake: well below the hour of stream time after which a claim is stale, also at 60×.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(30);
 /// How long it may take: the default flush age is 10 minutes.
 const LAKE_WITHIN: Duration = Duration::from_secs(3_600);
 /// A progress event at most this often, by the wall clock.
@@ -100,7 +102,12 @@ impl Worker {
         else {
             return Ok(None);
         };
-        let resume = training::load_to_resume(registry, &served.version, contract).await?;
+        let resume = match training::load_to_resume(registry, &served.version, contract).await {
+            Ok(resume) => resume,
+            Err(error) if production::is_passing(&error) => return Err(error),
+            // Said by `serving`: the next model begins anew.
+            Err(_) => return Ok(None),
+        };
         if resume.fits(contract) {
             return Ok(Some(resume));
         }
@@ -163,6 +170,7 @@ impl Worker {
             .map(|p| (p.partition, p.offset))
             .collect();
         let until = tokio::time::Instant::now() + LAKE_WITHIN;
+        let mut said = tokio::time::Instant::now();
         while !reached(lake.store.as_ref(), &topic, &positions).await? {
             if tokio::time::Instant::now() >= until {
                 bail!(
@@ -170,6 +178,16 @@ impl Worker {
                     self.ctx.config.lake.url,
                     LAKE_WITHIN.as_secs() / 60
                 );
+            }
+            // A claim without a sign of life is another worker's to take.
+            if said.elapsed() >= SIGN_OF_LIFE_EVERY {
+                said = tokio::time::Instant::now();
+                let waiting = Training {
+                    progress: Some(0.0),
+                    message: "waits for the archive to reach the decision's offsets".to_owned(),
+                    ..self.about(job)
+                };
+                self.say(TRAINING_PROGRESS, waiting).await?;
             }
             tokio::select! {
                 () = self.shutdown.wait() => return Ok(None),
