@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use contract::Contract;
 use contract::codec::encode;
 use contract::record::{
-    ControlEvent, ControlPayload, DECISION, Decision, DriftReport, Pane, Prediction,
+    ControlEvent, ControlPayload, DECISION, Decision, DriftReport, Pane, Position, Prediction,
     TRAINING_CANCELLED, TRAINING_STARTED,
 };
 use tests::models::{announce, models, promote};
@@ -328,7 +328,11 @@ fn decision() -> ControlEvent {
             status: "urgent".to_owned(),
             report_at: None,
             model_version: models().linborg[0].clone(),
-            positions: Vec::new(),
+            // Beyond what the archive will ever hold: the job waits for it, however fast the machine is.
+            positions: vec![Position {
+                partition: 0,
+                offset: 1_000_000_000,
+            }],
             manual: true,
             windows: Vec::new(),
         }),
