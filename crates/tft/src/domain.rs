@@ -21,6 +21,8 @@ pub struct Domain {
     pub horizon: usize,
     /// Number of server profiles.
     pub profiles: usize,
+    /// Their names, in the contract's order.
+    pub profile_names: Vec<String>,
     /// Number of server states.
     pub states: usize,
     /// Zone in which hours and weekdays are counted.
@@ -44,6 +46,7 @@ impl Domain {
             context: contract.context_steps,
             horizon: contract.horizon_steps,
             profiles: contract.profiles.len(),
+            profile_names: contract.profiles.iter().map(|p| p.name.clone()).collect(),
             states: contract.states.len(),
             time_zone: contract.time_zone,
             fingerprint: contract.fingerprint().to_owned(),

@@ -3,17 +3,24 @@
 //! * `windows`: which forecasts are judged. Each server's grid starts at its first possible issue time in the range and steps by the
 //!   stride; a window needs at least [`MIN_CONTEXT_ROWS`] rows with a value in its context and one actual after it.
 //! * `naive`: last value, same time yesterday, quantiles of the last 24 hours.
-//! * `tally`: sums over windows; `report`: what follows from them.
+//! * `tally`: from windows to sums, which `cells` holds per server, metric and band of steps (`horizon`).
+//! * `report`: what follows from them; `bootstrap`: how sure that is.
 //!
 //! The same windows and points count for every forecaster. A point whose metric has no value at all in the context
 //! has no naive forecast and is left out for all.
 
+mod bootstrap;
+mod cells;
+mod horizon;
 mod naive;
 mod report;
 mod tally;
 mod windows;
 
-pub use report::{MetricReport, NaiveReport, Pooled, Report};
+pub use report::{
+    HorizonReport, Interval, Intervals, MetricIntervals, MetricReport, NaiveReport, Pooled,
+    PooledIntervals, ProfileReport, Report,
+};
 pub(crate) use windows::Filled;
 pub use windows::{MIN_CONTEXT_ROWS, Range};
 
@@ -91,7 +98,7 @@ pub(crate) fn judge(
     let domain = &model.domain;
     // Units of the judged data, not of the model: so that two models are measured by one yardstick.
     let units = units(columns, domain.num_metrics());
-    let mut tally = Tally::new(domain, units, columns.len());
+    let mut tally = Tally::new(domain, units, columns);
     let mut seconds = 0.0;
     for chunk in chosen.chunks(CHUNK) {
         let windows: Vec<_> = chunk
@@ -113,10 +120,7 @@ pub(crate) fn judge(
             seen(series, issue, forecast);
         }
     }
-    Ok(tally.report(
-        &domain.metrics,
-        chosen.len() as f64 / f64::max(seconds, 1e-9),
-    ))
+    Ok(tally.report(chosen.len() as f64 / f64::max(seconds, 1e-9)))
 }
 
 /// Data as columns.

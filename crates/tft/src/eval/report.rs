@@ -2,7 +2,6 @@
 //!
 //! A figure that does not exist (no point, or a divisor of 0) is `null` and stays out of the means.
 
-use super::tally::mean;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +20,83 @@ pub struct Report {
     pub loss: Option<f64>,
     /// Speed of the forecasts, windows per second.
     pub forecasts_per_second: f64,
+    /// The same over the steps up to each horizon.
+    pub horizons: Vec<HorizonReport>,
+    /// The same over the servers of each profile that has a window.
+    #[serde(serialize_with = "in_order")]
+    pub profiles: Vec<(String, ProfileReport)>,
+    /// How sure the figures are; absent where fewer than five servers were judged.
+    pub intervals: Option<Intervals>,
+}
+
+/// Figures of the steps up to a horizon.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HorizonReport {
+    /// The horizon.
+    pub minutes: u32,
+    /// Per metric, in model order.
+    #[serde(serialize_with = "in_order")]
+    pub metrics: Vec<(String, MetricReport)>,
+    /// Means over metrics.
+    pub pooled: Pooled,
+}
+
+/// Figures of the servers of a profile.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProfileReport {
+    /// Servers that were judged.
+    pub servers: usize,
+    /// Their forecasts.
+    pub windows: u64,
+    /// Per metric, in model order.
+    #[serde(serialize_with = "in_order")]
+    pub metrics: Vec<(String, MetricReport)>,
+    /// Means over metrics.
+    pub pooled: Pooled,
+}
+
+/// Lower and upper end.
+pub type Interval = [f64; 2];
+
+/// Intervals of the figures by block bootstrap over servers. A metric's best naive forecast is chosen anew in each resample.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Intervals {
+    /// Share of the resamples that lies inside.
+    pub level: f64,
+    /// Resamples.
+    pub resamples: usize,
+    /// Servers that were drawn from.
+    pub servers: usize,
+    /// Per metric, in model order.
+    #[serde(serialize_with = "in_order")]
+    pub metrics: Vec<(String, MetricIntervals)>,
+    /// Of the means over metrics.
+    pub pooled: PooledIntervals,
+}
+
+/// Intervals of one metric's figures, see [`MetricReport`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "named as the figures")]
+pub struct MetricIntervals {
+    pub wql: Option<Interval>,
+    pub wql_ratio_best: Option<Interval>,
+    pub mae: Option<Interval>,
+    pub mase: Option<Interval>,
+    pub coverage: Option<Interval>,
+    pub coverage_strict: Option<Interval>,
+    pub per_server: Option<Interval>,
+}
+
+/// Intervals of the means over metrics, see [`Pooled`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "named as the figures")]
+pub struct PooledIntervals {
+    pub wql_ratio_best: Option<Interval>,
+    pub wql_ratio_yesterday: Option<Interval>,
+    pub per_server: Option<Interval>,
+    pub mase: Option<Interval>,
+    pub coverage: Option<Interval>,
+    pub coverage_strict: Option<Interval>,
 }
 
 /// Figures of one metric.
@@ -97,46 +173,39 @@ impl MetricReport {
     }
 }
 
-impl Report {
-    pub(super) fn new(
-        windows: u64,
-        metrics: Vec<(String, MetricReport)>,
-        loss: Option<f64>,
-        forecasts_per_second: f64,
-    ) -> Self {
+impl Pooled {
+    pub(super) fn of(metrics: &[MetricReport]) -> Self {
         let over = |figure: fn(&MetricReport) -> Option<f64>| {
-            mean(
-                &metrics
-                    .iter()
-                    .filter_map(|(_, m)| figure(m))
-                    .collect::<Vec<_>>(),
-            )
+            mean(&metrics.iter().filter_map(figure).collect::<Vec<_>>())
         };
-        let pooled = Pooled {
+        Self {
             wql_ratio_best: over(MetricReport::ratio_best),
             wql_ratio_yesterday: over(MetricReport::ratio_yesterday),
             per_server: over(|m| m.per_server),
             mase: over(|m| m.mase),
             coverage: over(|m| m.coverage),
             coverage_strict: over(|m| m.coverage_strict),
-        };
-        Self {
-            windows,
-            metrics,
-            pooled,
-            loss,
-            forecasts_per_second,
         }
     }
 }
 
-fn in_order<S: Serializer>(
-    metrics: &[(String, MetricReport)],
+/// Mean; `None` of nothing.
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Figures with their metrics' names.
+pub(super) fn named(names: &[String], of: Vec<MetricReport>) -> Vec<(String, MetricReport)> {
+    names.iter().cloned().zip(of).collect()
+}
+
+fn in_order<T: Serialize, S: Serializer>(
+    entries: &[(String, T)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(metrics.len()))?;
-    for (name, report) in metrics {
-        map.serialize_entry(name, report)?;
+    let mut map = serializer.serialize_map(Some(entries.len()))?;
+    for (name, entry) in entries {
+        map.serialize_entry(name, entry)?;
     }
     map.end()
 }

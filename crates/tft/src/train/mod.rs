@@ -32,6 +32,7 @@ pub use config::{DRIFT_EPOCHS, Preset, TrainConfig};
 pub use finish::Trained;
 pub use info::{EpochInfo, Stop, TrainingInfo, Validation};
 pub use schedule::Schedule;
+pub(crate) use seed::mixed;
 pub use start::Start;
 pub use watch::{Checkpoints, Hooks, Progress};
 

@@ -35,6 +35,9 @@ meaning = "flow"
 
 [[profiles]]
 name = "plain"
+
+[[profiles]]
+name = "other"
 "#,
     )
     .unwrap()
