@@ -20,6 +20,7 @@ use crate::commands::{App, output};
 use crate::refusal::Refusal;
 use crate::shutdown::Shutdown;
 
+mod figures;
 mod table;
 
 /// Trains a model, registers it and, where nothing is served yet, promotes it.
@@ -244,50 +245,7 @@ pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
     if app.json {
         return output::json(&report);
     }
-    print(&report)
-}
-
-fn print(report: &tft::eval::Report) -> Result<()> {
-    let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3}"));
-    let header = [
-        "METRIC",
-        "WQL",
-        "/BEST NAIVE",
-        "MAE",
-        "MASE",
-        "COVERAGE",
-        "LAST",
-        "YESTERDAY",
-        "24H QUANTILES",
-    ];
-    let rows: Vec<Vec<String>> = report
-        .metrics
-        .iter()
-        .map(|(name, metric)| {
-            let naive = &metric.naive;
-            let figures = [
-                metric.wql,
-                metric.ratio_best(),
-                metric.mae,
-                metric.mase,
-                metric.coverage,
-                naive.last,
-                naive.yesterday,
-                naive.quantiles24h,
-            ];
-            std::iter::once(name.clone())
-                .chain(figures.map(figure))
-                .collect()
-        })
-        .collect();
-    output::table(&header, &rows)?;
-    output::line(&format!(
-        "{} forecasts; mean over metrics: wQL / best naive {}, per server {}, coverage of P10–P90 {} (nominal 0.8)",
-        report.windows,
-        figure(report.pooled.wql_ratio_best),
-        figure(report.pooled.per_server),
-        figure(report.pooled.coverage),
-    ))
+    figures::print(&report)
 }
 
 /// A version of the registry, or a path to one.
