@@ -1,5 +1,8 @@
 //! Training and evaluation on the real VM trace, as a user runs them.
 
+use std::path::Path;
+
+use serde_json::Value;
 use tests::{Site, vm_trace};
 
 const BORDER: &str = "2013-08-25T00:00:00Z";
@@ -57,4 +60,95 @@ fn the_models_speed_is_measured() {
     );
     let refused = site.run(&["bench", "model", "--batch", "0"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}
+
+/// Whether one of the sentences of a JSON answer contains `words`.
+fn says(answer: &Value, words: &str) -> bool {
+    let claims = answer["claims"].as_array().expect("claims");
+    let mut said = claims.iter().filter_map(Value::as_str);
+    said.any(|sentence| sentence.contains(words))
+}
+
+#[test]
+fn a_model_of_simulated_data_says_so_wherever_it_is_judged() {
+    let site = Site::new("127.0.0.1:1", "linborg");
+    let data = site.path("fleet.parquet").display().to_string();
+    let made = [
+        "simulate",
+        "--servers",
+        "6",
+        "--hours",
+        "80",
+        "--step",
+        "5m",
+        "--seed",
+        "3",
+        "--out",
+        &data,
+    ];
+    site.run(&made).ok();
+    let args = [
+        "train",
+        "--data",
+        &data,
+        "--preset",
+        "quick",
+        "--max-seconds",
+        "2",
+        "--json",
+    ];
+    let trained = site.run(&args).ok().last_json();
+    assert!(says(&trained, "simulated data only"), "{trained}");
+    assert!(says(&trained, "After 1 epoch: a working pipeline"));
+    let info = Path::new(trained["path"].as_str().expect("a path")).join("training_info.json");
+    let info: Value =
+        serde_json::from_slice(&std::fs::read(info).expect("read the info")).expect("an object");
+    assert_eq!(info["simulated"], "only");
+    let by = info["simulated_by"][0].as_str().expect("a command");
+    assert!(
+        by.contains("--servers 6") && by.contains("--seed 3"),
+        "{by}"
+    );
+    assert!(
+        info["command"]
+            .as_str()
+            .expect("a command")
+            .starts_with("forewarn train")
+    );
+    // The command that it names gives the same file again.
+    let again = site.path("again.parquet").display().to_string();
+    let mut words: Vec<&str> = by.split(' ').skip(3).collect();
+    words.extend(["--out", &again]);
+    site.run(&words).ok();
+    assert_eq!(
+        std::fs::read(&data).expect("read"),
+        std::fs::read(&again).expect("read")
+    );
+    let version = trained["version"].as_str().expect("a version");
+    let args = [
+        "eval", "--model", version, "--data", &data, "--stride", "24",
+    ];
+    let judged = site
+        .run(&[&args[..], &["--json"]].concat())
+        .ok()
+        .last_json();
+    assert!(says(&judged, "simulated data only"), "{judged}");
+    assert!(says(&judged, "nominal 80 %"));
+    assert_eq!(judged["horizons"].as_array().map(Vec::len), Some(4));
+    assert_eq!(judged["horizons"][3]["metrics"], judged["metrics"]);
+    assert!(
+        judged["profiles"]
+            .as_object()
+            .is_some_and(|p| !p.is_empty())
+    );
+    let best = &judged["intervals"]["pooled"]["wql_ratio_best"];
+    let figure = judged["pooled"]["wql_ratio_best"].as_f64();
+    assert!(
+        best[0].as_f64() <= figure && figure <= best[1].as_f64(),
+        "{best}"
+    );
+    let printed = site.run(&args).ok().stdout;
+    for words in ["up to 30 min", "simulated data only", "95 % intervals"] {
+        assert!(printed.contains(words), "{words} in {printed}");
+    }
 }

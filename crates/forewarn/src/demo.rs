@@ -195,6 +195,7 @@ impl Demo<'_> {
             positions: Vec::new(),
             production: None,
             resume: None,
+            origin: training::Origin::simulated("forewarn demo"),
             checkpoint: None,
         };
         let mut bar = self.account.progress("training");

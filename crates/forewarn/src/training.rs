@@ -3,6 +3,7 @@
 //! * `build`: data → candidate (weights, baseline, facts for the gates); blocking.
 //! * `checkpoint`: the file that a training goes on from.
 //! * `gates`: may the candidate be served? Pure.
+//! * `origin`: where its data come from, and what may be claimed for it.
 //! * `loading`: a registered version as it is served.
 //! * `command`: `forewarn train` and `forewarn eval`.
 
@@ -12,6 +13,7 @@ mod checkpoint;
 mod command;
 mod gates;
 mod loading;
+mod origin;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -28,17 +30,9 @@ pub(crate) use self::gates::failures;
 pub(crate) use self::loading::{
     LoadedModel, Resumable, check_production, load_model, load_to_resume,
 };
+pub(crate) use self::origin::{Origin, Past, command_line};
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
-
-/// What may be said about a model after so many epochs.
-pub(crate) fn claim(epochs: usize) -> &'static str {
-    match epochs {
-        0..10 => "a working pipeline, no accuracy is claimed",
-        10..20 => "its validation loss is measured, no accuracy is claimed",
-        _ => "its accuracy is what was measured on the validation windows, no more",
-    }
-}
 
 /// Data as the model takes them.
 pub(crate) fn dataset(window: lake::training::TrainingWindow) -> tft::Dataset {

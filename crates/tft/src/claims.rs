@@ -5,6 +5,7 @@
 //! no sentence here claims it.
 
 use crate::eval::{MetricReport, Report};
+use serde::{Deserialize, Serialize};
 
 /// Epochs from which the validation loss may be told, and from which, once it has converged, the accuracy.
 const LOSS_EPOCHS: usize = 10;
@@ -12,14 +13,24 @@ const ACCURACY_EPOCHS: usize = 20;
 const SERVICE_LEVEL: &str = "The service level of 88 % accuracy is a target to be measured in service; nothing here claims it.";
 
 /// Whether the model has seen data of real servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Simulated {
     /// All of its data say that they were simulated.
     Only,
     /// Some of them do.
     Partly,
     /// None do.
+    #[default]
     NotKnown,
+}
+
+impl Simulated {
+    /// Of a model that was trained on data of one kind and went on with another's.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        if self == later { self } else { Self::Partly }
+    }
 }
 
 /// What the report was measured on.
@@ -267,6 +278,16 @@ mod tests {
             let said = said(20, true, simulated, &report());
             let first = said.lines().next().unwrap_or_default();
             assert!(first.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_goes_on_with_other_data_has_seen_both() {
+        use Simulated::{NotKnown, Only, Partly};
+        assert_eq!(Only.then(Only), Only);
+        assert_eq!(NotKnown.then(NotKnown), NotKnown);
+        for (first, later) in [(Only, NotKnown), (NotKnown, Only), (Partly, Only)] {
+            assert_eq!(first.then(later), Partly);
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &SimulateArgs, app: &App) -> Result<()> {
     let started = Instant::now();
     let simulator = simulator(args, app)?;
     let (records, servers) = match &args.out {
-        Some(path) => to_file(simulator, path, app)?,
+        Some(path) => to_file(simulator, path, &by(args, app), app)?,
         None => to_kafka(simulator, args, app).await?,
     };
     let seconds = started.elapsed().as_secs_f64();
@@ -67,9 +67,36 @@ fn simulator(args: &SimulateArgs, app: &App) -> Result<Simulator, Refusal> {
         .map_err(|error| Refusal::new(error.to_string()))
 }
 
-fn to_file(mut simulator: Simulator, path: &Path, app: &App) -> Result<(u64, usize)> {
+/// The command that gives the same records again, without the file's name.
+fn by(args: &SimulateArgs, app: &App) -> String {
+    let fleet = match (&args.profile, args.servers) {
+        (Some(FleetSpec::Profiles(profiles)), _) => {
+            let parts = profiles
+                .iter()
+                .map(|(name, count)| format!("{name}={count}"));
+            format!("--profile {}", parts.collect::<Vec<_>>().join(","))
+        }
+        (Some(FleetSpec::Servers(servers)), _) => format!("--servers {servers}"),
+        (None, servers) => format!("--servers {}", servers.unwrap_or(DEFAULT_SERVERS)),
+    };
+    format!(
+        "forewarn --set contract={} simulate {fleet} --hours {} --step {}ms --seed {} --scenario {} --start {}{}",
+        app.settings.contract.name,
+        args.hours,
+        crate::roles::millis(args.step),
+        args.seed,
+        args.scenario,
+        output::time(args.start.unwrap_or(DEFAULT_START_MS)),
+        args.scenario_from
+            .map(|from| format!(" --scenario-from {}", output::time(from)))
+            .unwrap_or_default(),
+    )
+}
+
+fn to_file(mut simulator: Simulator, path: &Path, by: &str, app: &App) -> Result<(u64, usize)> {
     let servers = simulator.servers().len();
     let mut writer = RecordWriter::create(path, &app.settings.contract)?;
+    writer.mark_simulated(by);
     let mut values = Vec::new();
     while let Some(step) = simulator.next_step() {
         for record in step.records() {

@@ -110,12 +110,17 @@ impl Account {
     pub(super) fn first_model(&self, candidate: &Candidate) -> Result<()> {
         self.with(|state| state.totals.models.push(candidate.version.clone()));
         self.line(&format!(
-            "model {} trained in {:.0} s: validation loss {:.3} of what the last day's quantiles give; {}",
+            "model {} trained in {:.0} s: validation loss {:.3} of what the last day's quantiles give",
             candidate.version,
             candidate.info.seconds,
             candidate.info.final_val_loss,
-            crate::training::claim(candidate.info.epochs),
-        ))
+        ))?;
+        // The demo is no place for figures; the whole of it stands in training_info.json.
+        candidate
+            .claims
+            .iter()
+            .take(2)
+            .try_for_each(|claim| self.line(claim))
     }
 
     pub(super) fn metrics_sent(&self, count: u64) {

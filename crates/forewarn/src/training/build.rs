@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::checkpoint::{CheckpointFile, Mismatch};
 use super::gates::Facts;
 use super::loading::Resumable;
+use super::origin::{Origin, claims};
 use super::{baseline, context_at, stored};
 
 /// What a training is told.
@@ -29,6 +30,8 @@ pub(crate) struct Job {
     pub(crate) production: Option<tft::Model>,
     /// The model that this training goes on from; without it the weights are drawn anew.
     pub(crate) resume: Option<Resumable>,
+    /// Where the data come from.
+    pub(crate) origin: Origin,
     /// Where it leaves off, and goes on if it was broken off before.
     pub(crate) checkpoint: Option<CheckpointFile>,
 }
@@ -37,6 +40,8 @@ pub(crate) struct Job {
 pub(crate) struct Candidate {
     pub(crate) version: String,
     pub(crate) info: tft::TrainingInfo,
+    /// What may be claimed of it, in sentences.
+    pub(crate) claims: Vec<String>,
     pub(crate) facts: Facts,
     /// File name → bytes, as they go into the registry.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
@@ -59,6 +64,11 @@ pub(crate) fn build(
     let (baseline, calibration) =
         baseline::build(contract, &trained.model, &version, &job.data, held_out_ms)?;
     let facts = facts(&job, &trained, &weights)?;
+    let simulated = match &job.resume {
+        Some(before) => before.simulated.then(job.origin.simulated),
+        None => job.origin.simulated,
+    };
+    let claims = claims(&trained.info, simulated);
     let mut files = BTreeMap::new();
     let mut info = serde_json::to_value(&trained.info).context("write training_info.json")?;
     if let Value::Object(fields) = &mut info {
@@ -66,6 +76,10 @@ pub(crate) fn build(
         fields.insert("trained_at".to_owned(), json!(rfc3339(job.now_ms)));
         fields.insert("trigger".to_owned(), json!(job.trigger));
         fields.insert("git_commit".to_owned(), json!(env!("FOREWARN_GIT_COMMIT")));
+        fields.insert("simulated".to_owned(), json!(simulated));
+        fields.insert("simulated_by".to_owned(), json!(job.origin.simulated_by));
+        fields.insert("command".to_owned(), json!(job.origin.command));
+        fields.insert("claims".to_owned(), json!(claims));
         fields.insert("archive_positions".to_owned(), json!(job.positions));
         fields.insert(
             "baseline_hours".to_owned(),
@@ -99,6 +113,7 @@ pub(crate) fn build(
     Ok(Candidate {
         version,
         info: trained.info,
+        claims,
         facts,
         files,
     })

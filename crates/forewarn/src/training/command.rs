@@ -13,7 +13,7 @@ use lake::training::{Selection, TrainingWindow};
 use serde_json::json;
 
 use super::{CheckpointFile, Job, Mismatch, Resumable, load_to_resume};
-use super::{build, claim, dataset, failures, loading, register};
+use super::{Origin, Past, build, command_line, dataset, failures, loading, register};
 use crate::cli::{EvalArgs, TimeRange, TrainArgs};
 use crate::clock::Clock;
 use crate::commands::{App, output};
@@ -50,7 +50,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         _ => None,
     };
     let checkpoint = checkpoint(args)?;
-    let data = read(
+    let (data, origin) = read(
         &args.data,
         &app.settings.contract,
         args.range,
@@ -67,6 +67,10 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         positions: Vec::new(),
         production: None,
         resume,
+        origin: Origin {
+            command: Some(command_line(std::env::args())),
+            ..origin
+        },
         checkpoint: checkpoint.clone(),
     };
     let bar = progress_bar(app.json);
@@ -129,11 +133,11 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "samples_per_second": info.samples_per_second,
             "parameters": info.model_parameters,
             "seconds": info.seconds,
-            "claim": claim(info.epochs),
+            "claims": candidate.claims,
         }));
     }
     output::line(&format!(
-        "model {} in {path}{}: {} epochs in {:.0} s, validation loss {:.3} of what the last day's quantiles give; {}",
+        "model {} in {path}{}: {} epochs in {:.0} s, validation loss {:.3} of what the last day's quantiles give",
         candidate.version,
         if promoted {
             ", promoted (nothing was served)"
@@ -143,8 +147,13 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         info.epochs,
         info.seconds,
         info.final_val_loss,
-        claim(info.epochs),
-    ))
+    ))?;
+    output::text(&sentences(&candidate.claims))
+}
+
+/// One a line.
+fn sentences(claims: &[String]) -> String {
+    claims.iter().map(|claim| format!("{claim}\n")).collect()
 }
 
 /// The preset's settings with what the command line and the configuration say instead.
@@ -200,6 +209,14 @@ fn checkpoint(args: &TrainArgs) -> Result<Option<CheckpointFile>> {
     Ok(Some(opened))
 }
 
+/// What `eval --json` prints.
+#[derive(serde::Serialize)]
+struct Judged {
+    #[serde(flatten)]
+    report: tft::eval::Report,
+    claims: Vec<String>,
+}
+
 /// Measures a model on data beside the naive forecasts.
 ///
 /// # Errors
@@ -207,13 +224,14 @@ fn checkpoint(args: &TrainArgs) -> Result<Option<CheckpointFile>> {
 pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
     let contract = Arc::clone(&app.settings.contract);
     let loaded = find_model(&args.model, &app.settings.registry.url).await?;
+    let past = Past::of(&loaded);
     let model = loading::checked(&loaded, &contract)?;
     // The context may reach back before `from`, so only the end bounds what is read.
     let reach = TimeRange {
         from: None,
         to: args.range.to,
     };
-    let data = read(&args.data, &contract, reach, args.servers.as_ref())?;
+    let (data, _) = read(&args.data, &contract, reach, args.servers.as_ref())?;
     let mut out = match &args.out {
         Some(path) => Some(table::ForecastTable::create(path, &contract)?),
         None => None,
@@ -242,10 +260,12 @@ pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
     if let Some(out) = out {
         out.finish()?;
     }
+    let claims = past.claims(&report);
     if app.json {
-        return output::json(&report);
+        return output::json(&Judged { report, claims });
     }
-    figures::print(&report)
+    figures::print(&report)?;
+    output::text(&sentences(&claims))
 }
 
 /// A version of the registry, or a path to one.
@@ -270,7 +290,7 @@ fn read(
     contract: &Contract,
     range: TimeRange,
     servers: Option<&Servers>,
-) -> Result<tft::Dataset> {
+) -> Result<(tft::Dataset, Origin)> {
     let wanted = |server: &str| servers.is_none_or(|servers| servers.contains(server));
     let selection = Selection {
         from_ms: range.from,
@@ -286,7 +306,8 @@ fn read(
             "columns that the contract does not name are ignored"
         );
     }
-    Ok(dataset(window))
+    let origin = Origin::of_files(&window);
+    Ok((dataset(window), origin))
 }
 
 fn progress_bar(json: bool) -> ProgressBar {

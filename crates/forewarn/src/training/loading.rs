@@ -7,7 +7,7 @@ use contract::Contract;
 use drift::Baseline;
 use lake::registry::{Loaded, Registry};
 
-use super::stored;
+use super::{Past, stored};
 use crate::config::Settings;
 use crate::refusal::Refusal;
 
@@ -25,6 +25,8 @@ pub(crate) struct Resumable {
     pub(crate) model: tft::Model,
     /// State of the optimiser; without it a training starts its moments anew.
     pub(crate) optimiser: Option<Vec<u8>>,
+    /// What its data were.
+    pub(crate) simulated: tft::Simulated,
 }
 
 /// Loads a version to train it further, checked as for serving.
@@ -35,11 +37,13 @@ pub(crate) async fn load_to_resume(
 ) -> Result<Resumable> {
     let loaded = registry.load(version).await?;
     let optimiser = loaded.files.get(stored::OPTIMISER).map(|b| b.to_vec());
+    let simulated = Past::of(&loaded).simulated;
     let contract = Arc::clone(contract);
     let checked = tokio::task::spawn_blocking(move || checked(&loaded, &contract));
     Ok(Resumable {
         model: checked.await.context("load the model")??.model,
         optimiser,
+        simulated,
     })
 }
 

@@ -12,6 +12,9 @@
 mod read;
 mod write;
 
+/// Key in a file's footer that names the command which made its records up.
+const SIMULATED_BY: &str = "forewarn.simulated_by";
+
 use std::path::PathBuf;
 
 pub use read::{Block, Blocks, Kind, RecordFile, parquet_files};

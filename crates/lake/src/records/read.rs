@@ -14,7 +14,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use super::{RecordError, Row};
+use super::{RecordError, Row, SIMULATED_BY};
 
 /// Rows per block. Larger: more memory and hardly faster; smaller: more overhead per row.
 const BLOCK_ROWS: usize = 8192;
@@ -139,6 +139,15 @@ impl RecordFile {
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
+    }
+
+    /// The command that made its records up, where the file says that they are.
+    #[must_use]
+    pub fn simulated_by(&self) -> Option<&str> {
+        let file = self.metadata.metadata().file_metadata();
+        let entries = file.key_value_metadata()?;
+        let entry = entries.iter().find(|entry| entry.key == SIMULATED_BY)?;
+        entry.value.as_deref()
     }
 
     /// Where it is.

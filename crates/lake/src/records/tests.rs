@@ -14,6 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
+use crate::training::{Selection, TrainingWindow};
 
 const VM: [&str; 6] = [
     "cpu_used_pct",
@@ -105,6 +106,25 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn a_file_says_that_its_records_are_made_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fleet.parquet");
+    let mut writer = RecordWriter::create(&path, &vm()).unwrap();
+    writer.mark_simulated("simulate --seed 7");
+    writer.finish().unwrap();
+    let file = RecordFile::open(&path, &vm()).unwrap();
+    assert_eq!(file.simulated_by(), Some("simulate --seed 7"));
+    let read = |path| TrainingWindow::from_files(path, &vm(), &Selection::default()).unwrap();
+    let window = read(&path);
+    assert_eq!(window.simulated_by, ["simulate --seed 7"]);
+    assert_eq!(window.unmarked_files, 0);
+    let writer = RecordWriter::create(&dir.path().join("real.parquet"), &vm()).unwrap();
+    writer.finish().unwrap();
+    let window = read(dir.path());
+    assert_eq!((window.simulated_by.len(), window.unmarked_files), (1, 1));
+}
+
+#[test]
 fn an_unfinished_file_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let writer = RecordWriter::create(&dir.path().join("x.parquet"), &vm()).unwrap();
@@ -120,6 +140,7 @@ fn an_empty_file_is_a_file() {
     assert_eq!(writer.finish().unwrap(), 0);
     let file = RecordFile::open(&path, &vm()).unwrap();
     assert_eq!(file.num_rows(), 0);
+    assert_eq!(file.simulated_by(), None);
     assert_eq!(file.blocks().unwrap().count(), 0);
     let plain = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
     assert_eq!(plain.schema().fields().len(), 10);

@@ -13,10 +13,11 @@ use contract::Contract;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::{RecordError, Row};
+use super::{RecordError, Row, SIMULATED_BY};
 
 /// Rows handed to the encoder at once.
 const BATCH_ROWS: usize = 8192;
@@ -94,6 +95,13 @@ impl RecordWriter {
         let parquet = ArrowWriter::try_new(file, Arc::clone(&writer.schema), Some(properties));
         writer.writer = Some(parquet.map_err(|source| writer.failed(source))?);
         Ok(writer)
+    }
+
+    /// Says in the file that its records are made up, and by which command.
+    pub fn mark_simulated(&mut self, by: &str) {
+        if let Some(writer) = &mut self.writer {
+            writer.append_key_value_metadata(KeyValue::new(SIMULATED_BY.to_owned(), by.to_owned()));
+        }
     }
 
     /// Appends a row; values beyond the contract's measured metrics are left out, missing ones are null.

@@ -102,6 +102,10 @@ pub struct TrainingWindow {
     pub gaps: BTreeMap<(usize, GapReason), u64>,
     /// Columns of the files that were not read.
     pub ignored_columns: Vec<String>,
+    /// What the files say to have made their records up, each once.
+    pub simulated_by: Vec<String>,
+    /// Files that do not say that their records are made up.
+    pub unmarked_files: usize,
 }
 
 /// Why there is no training window.
@@ -180,6 +184,11 @@ impl TrainingWindow {
         window.raw = raw.counts;
         window.gaps = raw.gaps;
         window.ignored_columns = ignored(&files);
+        let simulated = files.iter().filter_map(RecordFile::simulated_by);
+        window.simulated_by = simulated.map(str::to_owned).collect();
+        window.unmarked_files = files.len() - window.simulated_by.len();
+        window.simulated_by.sort_unstable();
+        window.simulated_by.dedup();
         Ok(window)
     }
 }

@@ -255,6 +255,7 @@ impl Worker {
             trigger: job.trigger.clone(),
             production: serving.map(|loaded| loaded.model),
             resume,
+            origin: training::Origin::default(),
             checkpoint,
         };
         let (tell, mut told) = watch::channel(None);
