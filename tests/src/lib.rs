@@ -48,6 +48,22 @@ pub fn vm_trace() -> Option<PathBuf> {
     None
 }
 
+/// A browser without a screen, where one is installed (Debian: `chromium`). Without it the test says so and passes: no page of the
+/// product needs one to be checked, and a machine for builds seldom has one.
+#[must_use]
+pub fn browser() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .flat_map(|dir| {
+            ["chromium", "chromium-browser", "google-chrome"].map(|name| dir.join(name))
+        })
+        .find(|candidate| candidate.is_file());
+    if found.is_none() {
+        eprintln!("skipped: no browser in PATH (Debian: apt-get install chromium)");
+    }
+    found
+}
+
 /// The program under test: built by the same `cargo` run, beside the test's own binary.
 ///
 /// # Panics

@@ -4,6 +4,7 @@
 //! * `checkpoint`: the file that a training goes on from.
 //! * `gates`: may the candidate be served? Pure.
 //! * `origin`: where its data come from, and what may be claimed for it.
+//! * `report`: what people read of it.
 //! * `loading`: a registered version as it is served.
 //! * `command`: `forewarn train` and `forewarn eval`.
 
@@ -14,6 +15,7 @@ mod command;
 mod gates;
 mod loading;
 mod origin;
+mod report;
 mod stored;
 
 use std::collections::BTreeMap;

@@ -187,6 +187,7 @@ mod tests {
             coverage: Some(0.79),
             coverage_strict: Some(0.7),
             width: None,
+            calibration: [None; 3],
             per_server: None,
             naive: NaiveReport {
                 last: Some(1.0),

@@ -198,6 +198,12 @@ fn naive_forecasts_by_hand() {
         .filter(|(low, high)| **low <= 30.0 && 30.0 <= **high)
         .count();
     close(m.coverage, covered as f64 / 8.0);
+    let below = |q: &[f64]| {
+        let half = q.iter().filter(|&&q| q == 30.0).count() as f64 / 2.0;
+        (q.iter().filter(|&&q| 30.0 < q).count() as f64 + half) / 8.0
+    };
+    let expected = [below(&p10), below(&p50), below(&p90)];
+    assert_eq!(m.calibration.map(Option::unwrap), expected);
     // One server: its ratio to the quantiles of the last 24 hours.
     let ratio = loss / 240.0 / m.naive.quantiles24h.unwrap();
     close(m.per_server, ratio.clamp(0.05, 20.0));

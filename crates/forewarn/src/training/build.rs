@@ -13,6 +13,7 @@ use super::checkpoint::{CheckpointFile, Mismatch};
 use super::gates::Facts;
 use super::loading::Resumable;
 use super::origin::{Origin, claims};
+use super::report::{self, Said};
 use super::{baseline, context_at, stored};
 
 /// What a training is told.
@@ -69,6 +70,14 @@ pub(crate) fn build(
         None => job.origin.simulated,
     };
     let claims = claims(&trained.info, simulated);
+    let said = Said {
+        version: &version,
+        now_ms: job.now_ms,
+        simulated,
+        claims: &claims,
+        origin: &job.origin,
+    };
+    let report = report::report(contract, &job.data, &trained, said)?;
     let mut files = BTreeMap::new();
     let mut info = serde_json::to_value(&trained.info).context("write training_info.json")?;
     if let Value::Object(fields) = &mut info {
@@ -91,6 +100,14 @@ pub(crate) fn build(
     }
     let pretty = |value: &Value| serde_json::to_vec_pretty(value).context("write JSON");
     files.insert(stored::INFO.to_owned(), pretty(&info)?);
+    files.insert(
+        stored::REPORT_PAGE.to_owned(),
+        report::page(&report).into_bytes(),
+    );
+    files.insert(
+        stored::REPORT.to_owned(),
+        serde_json::to_vec(&report).context("write report.json")?,
+    );
     files.insert(
         stored::CONFIG.to_owned(),
         pretty(&json!({

@@ -12,6 +12,9 @@ pub(crate) const BASELINE: &str = "baseline.parquet";
 /// What a later training goes on with; nothing that serves needs it.
 pub(crate) const OPTIMISER: &str = "optimiser.safetensors";
 pub(crate) const INFO: &str = "training_info.json";
+/// What people read of it, and what is drawn there.
+pub(crate) const REPORT_PAGE: &str = "report.html";
+pub(crate) const REPORT: &str = "report.json";
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const SERVERS: &str = "server_mapping.json";
 

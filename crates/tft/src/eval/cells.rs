@@ -4,6 +4,7 @@
 use super::naive::Naive;
 use super::report::{MetricReport, NaiveReport};
 use crate::config::QUANTILES;
+use std::cmp::Ordering;
 
 /// Sums over points, in f64 so that millions of them do not lose digits.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +22,8 @@ pub(super) struct Cell {
     pub(super) inside: f64,
     pub(super) strictly_inside: f64,
     pub(super) width: f64,
+    /// Points below P10, P50 and P90; one that equals a quantile counts half.
+    pub(super) below: [f64; 3],
     /// Points whose yesterday is there: absolute error of the median and of yesterday's value.
     pub(super) scaled: [f64; 2],
 }
@@ -69,6 +72,13 @@ impl Cell {
         self.inside += f64::from(u8::from(low <= actual && actual <= high));
         self.strictly_inside += f64::from(u8::from(low < actual && actual < high));
         self.width += high - low;
+        for (below, quantile) in self.below.iter_mut().zip([low, mid, high]) {
+            *below += match actual.total_cmp(&quantile) {
+                Ordering::Less => 1.0,
+                Ordering::Equal => 0.5,
+                Ordering::Greater => 0.0,
+            };
+        }
         if let Some(yesterday) = yesterday {
             self.scaled[0] += (actual - mid).abs();
             self.scaled[1] += (actual - f64::from(yesterday)).abs();
@@ -88,6 +98,7 @@ impl Cell {
         self.inside += other.inside * times;
         self.strictly_inside += other.strictly_inside * times;
         self.width += other.width * times;
+        add_times(&mut self.below, &other.below, times);
         add_times(&mut self.scaled, &other.scaled, times);
     }
 
@@ -110,6 +121,7 @@ impl Cell {
             coverage: share(self.inside),
             coverage_strict: share(self.strictly_inside),
             width: share(self.width),
+            calibration: self.below.map(share),
             per_server: log_ratio.map(f64::exp),
             naive: NaiveReport {
                 last: wql(&self.last),
@@ -120,7 +132,7 @@ impl Cell {
     }
 }
 
-/// All cells of an evaluation, `[series × metrics × bands]`: 168 bytes each, far less than the series themselves.
+/// All cells of an evaluation, `[series × metrics × bands]`: 192 bytes each, far less than the series themselves.
 #[derive(Debug, Clone)]
 pub(super) struct Cells {
     metrics: usize,

@@ -118,6 +118,8 @@ pub struct MetricReport {
     pub coverage_strict: Option<f64>,
     /// Mean of P90 − P10, the metric's unit.
     pub width: Option<f64>,
+    /// Share of actuals below P10, P50 and P90, nominally 0.1, 0.5 and 0.9; one that equals a quantile counts half.
+    pub calibration: [Option<f64>; 3],
     /// Geometric mean over servers of wQL / wQL of the last-24-hours quantiles, ratios clipped to 0.05–20.
     pub per_server: Option<f64>,
     /// wQL of the naive forecasts.

@@ -1,0 +1,160 @@
+//! The page beside each model: whole, safe and readable without a network, in a real browser where there is one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use contract::Contract;
+use lake::records::{RecordWriter, Row};
+use serde_json::Value;
+use tests::Site;
+
+/// A name that would run, load and close tags if it got into the page as it is.
+const EVIL: &str =
+    "\"'/></figcaption><script>document.title='broken'</script><img src=http://192.0.2.1/x>&amp;";
+
+/// Three and a half days of six servers with daily waves.
+fn write_fleet(path: &Path) {
+    let contract = Contract::shipped("vm").expect("the contract");
+    let mut writer = RecordWriter::create(path, &contract).expect("begin the file");
+    for server in 0..6 {
+        let name = match server {
+            0 => EVIL.to_owned(),
+            n => format!("vm{n:04}"),
+        };
+        for step in 0..1008_i64 {
+            let angle = (step + 40 * server) as f32 * std::f32::consts::TAU / 288.0;
+            let values: Vec<Option<f32>> = (0..6)
+                .map(|metric| Some(30.0 + 10.0 * (angle + metric as f32).sin()))
+                .collect();
+            let row = Row {
+                server: &name,
+                timestamp_ms: Some(1_376_000_100_000 + step * 300_000),
+                profile: None,
+                state: None,
+                values: &values,
+            };
+            writer.write(&row).expect("write a row");
+        }
+    }
+    writer.finish().expect("finish the file");
+}
+
+/// The files of a model trained on that fleet.
+fn trained(site: &Site) -> PathBuf {
+    let data = site.path("fleet.parquet");
+    write_fleet(&data);
+    let data = data.display().to_string();
+    let args = [
+        "train",
+        "--data",
+        &data,
+        "--preset",
+        "quick",
+        "--max-seconds",
+        "3",
+        "--json",
+    ];
+    let trained = site.run(&args).ok().last_json();
+    PathBuf::from(trained["path"].as_str().expect("a path"))
+}
+
+/// Opens and closes every tag in order, has every attribute quoted and no bare `<` or `&`: what a strict parser asks for.
+fn check_nesting(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = page.strip_prefix("<!DOCTYPE html>").expect("a doctype");
+    while let Some(at) = rest.find('<') {
+        let (before, tag) = rest.split_at(at);
+        for part in before.split('&').skip(1) {
+            let entity = part.split(';').next().unwrap_or_default();
+            assert!(
+                ["amp", "lt", "gt", "quot", "#39"].contains(&entity),
+                "a bare & before {part}"
+            );
+        }
+        let end = tag.find('>').expect("the end of a tag");
+        let (inside, after) = (&tag[1..end], &tag[end + 1..]);
+        assert_eq!(inside.matches('"').count() % 2, 0, "{inside}");
+        match (inside.strip_prefix('/'), inside.strip_suffix('/')) {
+            (Some(name), _) => assert_eq!(open.pop(), Some(name), "closed out of order"),
+            (None, Some(_)) => {}
+            (None, None) => open.push(inside.split(' ').next().unwrap_or_default()),
+        }
+        rest = after;
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
+}
+
+#[test]
+fn the_page_is_whole_and_holds_no_name_as_markup() {
+    let site = Site::new("127.0.0.1:1", "vm");
+    let path = trained(&site);
+    let page = std::fs::read_to_string(path.join("report.html")).expect("read the page");
+    check_nesting(&page);
+    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("NaN"));
+    assert!(page.contains("&lt;script&gt;"), "the evil server is shown");
+    // Nothing is fetched: no address but the escaped one of the evil name.
+    assert_eq!(
+        page.matches("://").count(),
+        page.matches("img src=http://192.0.2.1").count()
+    );
+    for part in [
+        "What may be claimed",
+        "After 1 epoch: a working pipeline; no accuracy is claimed.",
+        "nominal 80 %",
+        "prefers-color-scheme:dark",
+        "Loss by epoch",
+        "cpu_used_pct",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(path.join("report.json")).expect("read"))
+            .expect("an object");
+    assert_eq!(report["simulated"], "not_known");
+    assert_eq!(report["samples"][0]["server"], EVIL);
+    assert_eq!(
+        report["samples"][0]["p50"].as_array().map(Vec::len),
+        Some(96)
+    );
+    let weights = report["variables"].as_array().expect("weights");
+    let sum: f64 = weights.iter().filter_map(|w| w["weight"].as_f64()).sum();
+    assert!((sum - 1.0).abs() < 1e-3, "{sum}");
+    let manifest = std::fs::read_to_string(path.join("manifest.json")).expect("the manifest");
+    assert!(manifest.contains("report.html") && manifest.contains("report.json"));
+}
+
+#[test]
+fn a_browser_draws_the_page() {
+    let Some(browser) = tests::browser() else {
+        return;
+    };
+    let site = Site::new("127.0.0.1:1", "vm");
+    let page = trained(&site).join("report.html");
+    let shown = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .arg(format!(
+            "--user-data-dir={}",
+            site.path("browser").display()
+        ))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .expect("run the browser");
+    assert!(
+        shown.status.success(),
+        "{}",
+        String::from_utf8_lossy(&shown.stderr)
+    );
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    // What the browser's own parser made of it: the same drawings, and the name as text.
+    let written = std::fs::read_to_string(&page).expect("read the page");
+    for tag in [
+        "<svg", "<figure", "<table", "<path", "<circle", "<script", "<img",
+    ] {
+        assert_eq!(
+            shown.matches(tag).count(),
+            written.matches(tag).count(),
+            "{tag}"
+        );
+    }
+    assert!(shown.contains("<title>Model "), "the name ran");
+}
