@@ -5,7 +5,7 @@
 //!   units and in batches; [`risks`] turns those into probabilities of crossing thresholds.
 //! * [`Model::save`] and [`Model::load`] are the artefact: safetensors with sizes, normalisation and the contract's fingerprint;
 //!   [`Model::selftest`] and [`Model::check_selftest`] hold that a loaded model says what it said when it was stored.
-//! * [`eval`] judges a model next to naive forecasts, and [`claims`] says what may be said about it; [`val_loss`] compares two models on the same windows.
+//! * [`eval`] judges a model next to naive forecasts, and [`claims()`] says what may be said about it; [`val_loss`] compares two models on the same windows.
 //!
 //! The network is a Temporal Fusion Transformer (Lim et al., arXiv:1912.09363) over tokens: an hour of context, 20 minutes of
 //! horizon. How it is cut to be fast, and what each part is for, stands in the modules `net` and `fused`.

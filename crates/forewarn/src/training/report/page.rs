@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tft::eval::{Interval, Pooled};
 
-use super::svg::{escape, number};
+use super::svg::escape;
 use super::{ModelReport, charts};
 
 /// No address at all may be fetched; the style stands in the page.
@@ -19,7 +19,7 @@ p.note,figcaption,dt{color:var(--soft)}
 ul.claims li:first-child{font-weight:600}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dd{margin:0;overflow-wrap:anywhere}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .7rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child{text-align:left}
+th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,ul+.wide :is(th,td){text-align:left}
 figure{margin:1rem 0}svg{width:100%;max-width:48rem;height:auto}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 path{fill:none;stroke-width:1.5}path.grid{stroke:var(--line);stroke-width:1}path.nominal{stroke:var(--soft);stroke-dasharray:4 3;stroke-width:1}
@@ -48,8 +48,8 @@ pub(in super::super) fn page(report: &ModelReport<'_>) -> String {
         figure(
             "Loss",
             &charts::losses(report.training.history),
-            "Mean loss by epoch in units of each window, relative to the quantiles of the last 24 hours: below 1 is better than they are. \
-             Blue: validation. Orange: training.",
+            "Blue: validation, relative to the quantiles of the last 24 hours: below 1 is better than they are. Orange: training; it is measured \
+             on other windows, with dropout: its course can be compared, not its height.",
         ),
         metrics(report),
         parts(report),
@@ -119,12 +119,12 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 fn shown(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), number)
+    value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3}"))
 }
 
 fn with_interval(value: Option<f64>, interval: Option<Interval>) -> String {
     match interval {
-        Some([low, high]) => format!("{} [{}, {}]", shown(value), number(low), number(high)),
+        Some([low, high]) => format!("{} [{low:.3}, {high:.3}]", shown(value)),
         None => shown(value),
     }
 }
