@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) forecast: ForecastSettings,
     pub(crate) archive: ArchiveSettings,
     pub(crate) drift: DriftSettings,
+    /// Where the network runs.
+    pub(crate) device: tft::Device,
     pub(crate) train: TrainSettings,
     pub(crate) decision: DecisionSettings,
     pub(crate) quiet: QuietSettings,

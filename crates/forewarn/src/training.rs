@@ -27,7 +27,7 @@ use lake::registry::{NewVersion, Registry};
 
 pub(crate) use self::build::{Candidate, Job, build, rfc3339};
 pub(crate) use self::checkpoint::{CheckpointFile, Mismatch};
-pub(crate) use self::command::{eval_command, train_command};
+pub(crate) use self::command::{device, eval_command, train_command};
 pub(crate) use self::gates::failures;
 pub(crate) use self::loading::{
     LoadedModel, Resumable, check_production, load_model, load_to_resume,

@@ -6,12 +6,13 @@
 
 use crate::batch::Assembler;
 use crate::config::Shape;
+use crate::device::{Device, DeviceError};
 use crate::domain::Domain;
 use crate::model::Model;
 use crate::net::Network;
 use crate::scale::Normalisation;
 use crate::weights::{self, Tensors};
-use burn::tensor::Device;
+use burn::tensor::Device as Handle;
 use contract::Contract;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub enum LoadError {
         "the model's content does not match its checksum: it was damaged or changed after it was written"
     )]
     Tampered,
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The model was trained for another contract.
     #[error("model of contract {found}, expected {expected}: train a model for this contract")]
     OtherContract {
@@ -95,11 +99,11 @@ impl Model {
         weights::to_file(&tensors, metadata)
     }
 
-    /// Loads what [`Model::save`] wrote, for `contract`.
+    /// Loads what [`Model::save`] wrote, for `contract`, onto `device`.
     ///
     /// # Errors
-    /// When the bytes are not whole, not ours, changed, or of another contract.
-    pub fn load(bytes: &[u8], contract: &Contract) -> Result<Self, LoadError> {
+    /// When the bytes are not whole, not ours, changed, or of another contract, or the device is not there.
+    pub fn load(bytes: &[u8], contract: &Contract, device: Device) -> Result<Self, LoadError> {
         let domain = Domain::of(contract);
         let truncated = |e: safetensors::SafeTensorError| LoadError::Truncated(e.to_string());
         let (tensors, metadata) = weights::from_file(bytes).map_err(truncated)?;
@@ -125,7 +129,7 @@ impl Model {
                 found: short(&description.contract),
             });
         }
-        Self::build(description, tensors, domain)
+        Self::build(description, tensors, domain, &device.open()?)
     }
 
     /// Puts a checked description and its tensors together.
@@ -133,6 +137,7 @@ impl Model {
         description: Description,
         mut tensors: Tensors,
         domain: Domain,
+        device: &Handle,
     ) -> Result<Self, LoadError> {
         let malformed = |text: String| LoadError::Unsupported(text);
         let shape = description.shape;
@@ -153,7 +158,7 @@ impl Model {
                 .collect(),
             _ => return Err(malformed(format!("tensor {KNOWN} is missing"))),
         };
-        let network = Network::new(&shape, 0, &Device::flex());
+        let network = Network::new(&shape, 0, device);
         let network = weights::write(network, NETWORK, &mut tensors).map_err(malformed)?;
         let assembler = Assembler {
             shape,

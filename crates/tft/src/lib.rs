@@ -7,6 +7,8 @@
 //!   [`Model::selftest`] and [`Model::check_selftest`] hold that a loaded model says what it said when it was stored.
 //! * [`eval`] judges a model next to naive forecasts, and [`claims()`] says what may be said about it; [`val_loss`] compares two models on the same windows.
 //!
+//! * [`Device`] names where the network runs; [`Model::on`] and [`TrainConfig`] take one.
+//!
 //! The network is a Temporal Fusion Transformer (Lim et al., arXiv:1912.09363) over tokens: an hour of context, 20 minutes of
 //! horizon. How it is cut to be fast, and what each part is for, stands in the modules `net` and `fused`.
 //!
@@ -23,6 +25,7 @@ mod calendar;
 mod claims;
 mod config;
 mod data;
+mod device;
 mod domain;
 pub mod eval;
 mod fused;
@@ -38,11 +41,12 @@ pub use artefact::{KEY, LoadError};
 pub use claims::{Evidence, MeasuredOn, Simulated, claims};
 pub use config::{ConfigError, QUANTILES, Shape, TftConfig};
 pub use data::{Context, Dataset, Forecast, Series};
+pub use device::{Device, DeviceError};
 pub use domain::Domain;
 pub use model::{Explanation, Model, PredictError};
 pub use risk::risks;
 pub use scale::Normalisation;
-pub use selftest::SelftestError;
+pub use selftest::{SelftestError, TOLERANCE};
 pub use train::{
     Checkpoints, DRIFT_EPOCHS, EpochInfo, Hooks, Preset, Progress, Schedule, Start, Stop,
     TrainConfig, TrainError, Trained, TrainingInfo, Validation, train, train_from, val_loss,

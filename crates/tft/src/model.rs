@@ -6,11 +6,11 @@
 use crate::batch::{Assembler, Source};
 use crate::config::Shape;
 use crate::data::{Columns, Context, Forecast};
+use crate::device::{Device, DeviceError};
 use crate::domain::Domain;
 use crate::fused::head_quantiles;
 use crate::net::{Inputs, Network};
 use burn::module::Module;
-use burn::tensor::Device;
 
 /// Windows that are forecast in one pass through the network: more do not make it faster, but take memory.
 const BATCH: usize = 128;
@@ -55,6 +55,25 @@ impl Model {
     #[must_use]
     pub fn num_parameters(&self) -> usize {
         self.network.num_params()
+    }
+
+    /// The model on another device.
+    ///
+    /// # Errors
+    /// When that device is not compiled in or not on this machine.
+    pub fn on(self, device: Device) -> Result<Self, DeviceError> {
+        let handle = device.open()?;
+        if self.network.device() == handle {
+            return Ok(self);
+        }
+        let network = self.network.to_device(&handle);
+        Ok(Self { network, ..self })
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        Device::of(&self.network.device()).unwrap_or_default()
     }
 
     /// Sizes of the network.
@@ -116,7 +135,7 @@ impl Model {
         let mut batch = self
             .assembler
             .assemble(&[Source::Rows(context)], false, |_| false);
-        let (inputs, _) = Inputs::new(&mut batch, &s, &Device::flex());
+        let (inputs, _) = Inputs::new(&mut batch, &s, &self.network.device());
         let output = self.network.forward(inputs, None);
         let weights = burn::tensor::activation::softmax(output.scores, 1).mean_dim(0);
         let variables = weights.try_into_vec_as::<f32>().unwrap_or_default();
@@ -152,7 +171,7 @@ impl Model {
     ) -> Result<(), PredictError> {
         let s = self.assembler.shape;
         let mut batch = self.assembler.assemble(sources, false, |_| false);
-        let (inputs, head) = Inputs::new(&mut batch, &s, &Device::flex());
+        let (inputs, head) = Inputs::new(&mut batch, &s, &self.network.device());
         let numbers = self.network.forward(inputs, None).numbers;
         let numbers = numbers
             .try_into_vec_as::<f32>()

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 /// Contexts: a full one of a server never seen, one with gaps, a constant one, a short one, an empty one.
 const CASES: usize = 5;
-/// Largest difference, as a share of the value or of 1: devices round differently.
-const TOLERANCE: f32 = 1e-3;
+/// Largest difference between forecasts of the same weights on two devices, as a share of the value or of 1: they round differently.
+pub const TOLERANCE: f32 = 1e-3;
 /// Fixed issue time of the contexts, 2013-08-20 12:00 UTC.
 const ISSUED_AT_MS: i64 = 1_377_000_000_000;
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
-use support::{contract, quick, sizes, waves};
+use support::{contract, device, quick, sizes, waves};
 use tft::eval::{Range, evaluate};
 use tft::{
     Context, Dataset, LoadError, Model, PredictError, Preset, Series, Stop, TrainConfig,
@@ -100,7 +100,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
 fn stored_and_loaded_it_says_the_same() {
     let model = &trained().model;
     let bytes = model.save().unwrap();
-    let loaded = Model::load(&bytes, &contract()).unwrap();
+    let loaded = Model::load(&bytes, &contract(), device()).unwrap();
     let contexts = [
         context("s1", 24),
         context("never seen", 24),
@@ -129,7 +129,7 @@ fn stored_and_loaded_it_says_the_same() {
 fn damaged_artefacts_are_refused() {
     let bytes = trained().model.save().unwrap();
     for length in [0, 7, 100, bytes.len() - 1] {
-        let result = Model::load(&bytes[..length], &contract());
+        let result = Model::load(&bytes[..length], &contract(), device());
         assert!(
             matches!(result, Err(LoadError::Truncated(_))),
             "{length}: {result:?}"
@@ -139,12 +139,12 @@ fn damaged_artefacts_are_refused() {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
         assert_eq!(
-            Model::load(&changed, &contract()).unwrap_err(),
+            Model::load(&changed, &contract(), device()).unwrap_err(),
             LoadError::Tampered
         );
     }
     let other = contract::Contract::shipped("vm").unwrap();
-    let refused = Model::load(&bytes, &other).unwrap_err();
+    let refused = Model::load(&bytes, &other, device()).unwrap_err();
     assert!(matches!(refused, LoadError::OtherContract { .. }));
     assert!(refused.to_string().contains(other.short_fingerprint()));
 }

@@ -108,6 +108,9 @@ pub(crate) enum BenchCommand {
         /// How long to measure, in all
         #[arg(long, default_value = "20", value_parser = values::factor, value_name = "S")]
         seconds: f64,
+        /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<tft::Device>,
     },
 }
 
@@ -255,6 +258,9 @@ pub(crate) struct TrainArgs {
     /// How the learning rate falls: cosine, or plateau (halved when an epoch brings nothing)
     #[arg(long, default_value = "cosine", value_parser = values::schedule, value_name = "cosine|plateau")]
     pub(crate) schedule: tft::Schedule,
+    /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<tft::Device>,
     /// Same seed, same model
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -280,6 +286,9 @@ pub(crate) struct EvalArgs {
     /// Steps of five minutes from one forecast to the next
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) stride: u32,
+    /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<tft::Device>,
     /// Write every forecast: server, issued_at, step, metric, p10, p50, p90
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

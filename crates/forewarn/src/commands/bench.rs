@@ -26,7 +26,7 @@ struct Measured {
     predict_latency_ms_p50: f64,
     predict_latency_ms_p99: f64,
     parameters: usize,
-    device: &'static str,
+    device: tft::Device,
 }
 
 /// Trains, forecasts in batches and forecasts one server at a time, each for a third of the time.
@@ -34,10 +34,15 @@ struct Measured {
 /// # Errors
 /// The contract's shape does not fit the network.
 pub(crate) async fn run(command: &BenchCommand, app: &App) -> Result<()> {
-    let BenchCommand::Model { batch, seconds } = *command;
+    let BenchCommand::Model {
+        batch,
+        seconds,
+        device,
+    } = *command;
+    let device = crate::training::device(device, app)?;
     let (contract, size) = (app.settings.contract.clone(), batch as usize);
     let each = Duration::from_secs_f64(seconds / 3.0);
-    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each))
+    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each, device))
         .await
         .context("measure the model")??;
     if app.json {
@@ -55,7 +60,12 @@ pub(crate) async fn run(command: &BenchCommand, app: &App) -> Result<()> {
     ))
 }
 
-fn measure(contract: &Contract, batch: usize, each: Duration) -> Result<Measured> {
+fn measure(
+    contract: &Contract,
+    batch: usize,
+    each: Duration,
+    device: tft::Device,
+) -> Result<Measured> {
     let data = waves(contract);
     let config = TrainConfig {
         batch,
@@ -63,6 +73,7 @@ fn measure(contract: &Contract, batch: usize, each: Duration) -> Result<Measured
         patience: usize::MAX,
         max_seconds: Some(each.as_secs_f64()),
         validation_windows: batch,
+        device,
         ..Preset::Quick.config()
     };
     let go_on = &mut |_: &tft::Progress| ControlFlow::Continue(());
@@ -80,7 +91,7 @@ fn measure(contract: &Contract, batch: usize, each: Duration) -> Result<Measured
         predict_latency_ms_p50: percentile_ms(&ones, 0.50),
         predict_latency_ms_p99: percentile_ms(&ones, 0.99),
         parameters: trained.model.num_parameters(),
-        device: "cpu",
+        device: trained.model.device(),
     })
 }
 

@@ -114,6 +114,11 @@ pub(crate) const KEYS: &[Key] = &[
         "sla: calibrated score above 0.08, 0.10, 0.12",
     ),
     key(
+        "model.device",
+        "auto",
+        "where the network runs: auto, cpu, libtorch, libtorch:cuda:N or cuda:N, of those compiled in",
+    ),
+    key(
         "train.preset",
         "quick",
         "quick, validate, production or incremental: epochs and days",

@@ -106,6 +106,7 @@ impl Settings {
             "drift.policy" => match self.drift.policy {
                 DriftPolicy::Sla => text("sla"),
             },
+            "model.device" => text(&self.device.to_string()),
             "train.preset" => text(&self.train.preset),
             "train.days" => self.train.days.map(Value::Float),
             "train.max_seconds" => self.train.max_seconds.map(Value::Float),

@@ -69,6 +69,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
     let forecast = read_forecast(r);
     let archive = read_archive(r);
     let policy = r.read("drift.policy", read_policy);
+    let device = r.read("model.device", read_device);
     let train = read_train(r);
     let min_between = r.read("decision.min_hours_between", values::duration);
     let max_load = r.read("quiet.max_load", values::share);
@@ -85,6 +86,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
         forecast: forecast?,
         archive: archive?,
         drift: DriftSettings { policy: policy? },
+        device: device?,
         train: train?,
         decision: DecisionSettings {
             min_between: min_between?,
@@ -161,6 +163,15 @@ fn read_archive(r: &mut Reader) -> Option<ArchiveSettings> {
         flush_bytes: flush_bytes?,
         flush_age: flush_age?,
     })
+}
+
+/// A device that is there: a name that is not must fail before anything starts.
+fn read_device(text: &str) -> Result<tft::Device, String> {
+    let device: tft::Device = text.parse().map_err(|_| {
+        "not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N".to_owned()
+    })?;
+    device.resolve().map_err(|e| e.to_string())?;
+    Ok(device)
 }
 
 fn read_train(r: &mut Reader) -> Option<TrainSettings> {

@@ -52,6 +52,7 @@ fn nothing_written_is_the_interface_s_defaults() {
     assert_eq!(s.archive.flush_bytes, 128 << 20);
     assert_eq!(s.archive.flush_age, Duration::from_secs(600));
     assert_eq!(s.drift.policy, DriftPolicy::Sla);
+    assert_eq!(s.device, tft::Device::Auto);
     assert_eq!(s.train.preset, "quick");
     assert_eq!((s.train.days, s.train.max_seconds), (None, None));
     assert_eq!(s.decision.min_between, Duration::from_secs(6 * 3_600));
@@ -65,6 +66,10 @@ fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
         (
             "rollup.grace=sixty",
             "rollup.grace = \"sixty\" (from --set): not a duration; write a number with ms, s, m, h or d behind it, like \"60s\"",
+        ),
+        (
+            "model.device=gpu",
+            "model.device = \"gpu\" (from --set): not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N",
         ),
         (
             "rollup.idle_after=0s",
@@ -255,4 +260,14 @@ fn what_is_printed_reads_back_to_the_same() {
         let name = key.name.rsplit('.').next().unwrap_or_default();
         assert!(text.contains(name), "{name} is not in\n{text}");
     }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_those_that_are() {
+    let error = refused(&["model.device=cuda:60000"]);
+    assert!(
+        error.contains("model.device = \"cuda:60000\" (from --set): device cuda:60000 is not"),
+        "{error}"
+    );
+    assert!(!cfg!(feature = "flex") || error.contains("cpu"), "{error}");
 }

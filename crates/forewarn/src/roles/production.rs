@@ -84,8 +84,8 @@ impl ProductionWatch {
                 bail!("{waiting}");
             };
             // Loaded here as well as by the watcher: one that is refused would be waited for without end.
-            let version = &production.version;
-            load_model(&registry, version, &self.ctx.contract)
+            let (version, device) = (&production.version, self.ctx.config.device);
+            load_model(&registry, version, &self.ctx.contract, device)
                 .await
                 .with_context(|| format!("the production model {version} in {url} is refused"))?;
         }
@@ -157,7 +157,14 @@ impl Watcher {
         if is_current || self.refused.as_ref() == Some(&version) {
             return Ok(());
         }
-        match load_model(&self.registry, &version, &self.ctx.contract).await {
+        match load_model(
+            &self.registry,
+            &version,
+            &self.ctx.contract,
+            self.ctx.config.device,
+        )
+        .await
+        {
             Ok(model) => {
                 let first = self.sender.borrow().is_none();
                 if !first {

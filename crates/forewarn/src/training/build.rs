@@ -225,7 +225,7 @@ fn server_mapping(data: &tft::Dataset) -> Value {
 
 fn facts(job: &Job, trained: &tft::Trained, weights: &[u8]) -> Result<Facts> {
     let contract = &job.contract;
-    let again = tft::Model::load(weights, contract);
+    let again = tft::Model::load(weights, contract, job.config.device);
     let selftest = trained.model.selftest()?;
     let loads = again.is_ok_and(|model| model.check_selftest(&selftest).is_ok());
     let contexts = probes(job);

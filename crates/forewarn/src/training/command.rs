@@ -34,7 +34,8 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "--preset {preset}: expected quick, validate, production or incremental"
         ))
     })?;
-    let config = config(preset, args, app);
+    let device = device(args.device, app)?;
+    let config = config(preset, args, device, app);
     let url = &app.settings.registry.url;
     let root = lake::store::open(url).map_err(|e| Refusal::new(format!("registry.url: {e}")))?;
     let registry = Registry::new(root);
@@ -45,7 +46,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
     let resume = match preset {
         tft::Preset::Incremental => {
             let served = production.as_ref().map(|p| p.version.as_str());
-            Some(served_now(&registry, served, app).await?)
+            Some(served_now(&registry, served, device, app).await?)
         }
         _ => None,
     };
@@ -132,6 +133,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "validation_samples": info.validation_samples,
             "samples_per_second": info.samples_per_second,
             "parameters": info.model_parameters,
+            "device": device,
             "seconds": info.seconds,
             "claims": candidate.claims,
         }));
@@ -157,8 +159,14 @@ fn sentences(claims: &[String]) -> String {
 }
 
 /// The preset's settings with what the command line and the configuration say instead.
-fn config(preset: tft::Preset, args: &TrainArgs, app: &App) -> tft::TrainConfig {
+fn config(
+    preset: tft::Preset,
+    args: &TrainArgs,
+    device: tft::Device,
+    app: &App,
+) -> tft::TrainConfig {
     let mut config = preset.config();
+    config.device = device;
     let settings = &app.settings.train;
     config.seed = args.seed;
     config.days = args.days.or(settings.days).unwrap_or(config.days);
@@ -175,7 +183,12 @@ fn config(preset: tft::Preset, args: &TrainArgs, app: &App) -> tft::TrainConfig 
 }
 
 /// The production model, to be trained further.
-async fn served_now(registry: &Registry, version: Option<&str>, app: &App) -> Result<Resumable> {
+async fn served_now(
+    registry: &Registry,
+    version: Option<&str>,
+    device: tft::Device,
+    app: &App,
+) -> Result<Resumable> {
     let (url, contract) = (&app.settings.registry.url, &app.settings.contract);
     let refused = |why: &str| {
         Refusal::new(format!(
@@ -183,7 +196,7 @@ async fn served_now(registry: &Registry, version: Option<&str>, app: &App) -> Re
         ))
     };
     let version = version.ok_or_else(|| refused("no model is served"))?;
-    let resume = load_to_resume(registry, version, contract).await?;
+    let resume = load_to_resume(registry, version, contract, device).await?;
     if resume.fits(contract) {
         Ok(resume)
     } else {
@@ -217,6 +230,12 @@ struct Judged {
     claims: Vec<String>,
 }
 
+/// The device that was asked for, as it is here.
+pub(crate) fn device(asked: Option<tft::Device>, app: &App) -> Result<tft::Device> {
+    let device = asked.unwrap_or(app.settings.device);
+    Ok(device.resolve().map_err(|e| Refusal::new(e.to_string()))?)
+}
+
 /// Measures a model on data beside the naive forecasts.
 ///
 /// # Errors
@@ -225,7 +244,8 @@ pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
     let contract = Arc::clone(&app.settings.contract);
     let loaded = find_model(&args.model, &app.settings.registry.url).await?;
     let past = Past::of(&loaded);
-    let model = loading::checked(&loaded, &contract)?;
+    let device = device(args.device, app)?;
+    let model = loading::checked(&loaded, &contract, device)?;
     // The context may reach back before `from`, so only the end bounds what is read.
     let reach = TimeRange {
         from: None,

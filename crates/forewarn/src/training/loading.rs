@@ -34,12 +34,13 @@ pub(crate) async fn load_to_resume(
     registry: &Registry,
     version: &str,
     contract: &Arc<Contract>,
+    device: tft::Device,
 ) -> Result<Resumable> {
     let loaded = registry.load(version).await?;
     let optimiser = loaded.files.get(stored::OPTIMISER).map(|b| b.to_vec());
     let simulated = Past::of(&loaded).simulated;
     let contract = Arc::clone(contract);
-    let checked = tokio::task::spawn_blocking(move || checked(&loaded, &contract));
+    let checked = tokio::task::spawn_blocking(move || checked(&loaded, &contract, device));
     Ok(Resumable {
         model: checked.await.context("load the model")??.model,
         optimiser,
@@ -60,10 +61,11 @@ pub(crate) async fn load_model(
     registry: &Registry,
     version: &str,
     contract: &Arc<Contract>,
+    device: tft::Device,
 ) -> Result<LoadedModel> {
     let loaded = registry.load(version).await?;
     let contract = Arc::clone(contract);
-    tokio::task::spawn_blocking(move || checked(&loaded, &contract))
+    tokio::task::spawn_blocking(move || checked(&loaded, &contract, device))
         .await
         .context("load the model")?
 }
@@ -93,9 +95,13 @@ pub(crate) async fn check_production(settings: &Settings) -> Result<()> {
 }
 
 /// A version's files as a model that may be served. Blocking.
-pub(crate) fn checked(loaded: &Loaded, contract: &Contract) -> Result<LoadedModel> {
+pub(crate) fn checked(
+    loaded: &Loaded,
+    contract: &Contract,
+    device: tft::Device,
+) -> Result<LoadedModel> {
     let version = &loaded.manifest.version;
-    let model = tft::Model::load(loaded.file(stored::WEIGHTS)?, contract)
+    let model = tft::Model::load(loaded.file(stored::WEIGHTS)?, contract, device)
         .with_context(|| format!("load model {version}"))?;
     model
         .check_selftest(loaded.file(stored::SELFTEST)?)

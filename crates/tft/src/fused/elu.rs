@@ -9,9 +9,8 @@ use rayon::prelude::*;
 #[derive(Debug, Clone)]
 struct Elu;
 
-/// `x`: `[outer, rows, width]`, `shift`: `[outer, period, width]` with `period` dividing `rows`; row `r` gets shift `r mod period`.
-/// The result is `[rows, outer × width]`.
-pub(crate) fn elu(x: Tensor<3>, shift: Tensor<3>) -> Tensor<2> {
+/// As [`super::elu`].
+pub(super) fn elu(x: Tensor<3>, shift: Tensor<3>) -> Tensor<2> {
     run(Elu, [Input::of(x), Input::of(shift)])
 }
 

@@ -1,11 +1,9 @@
 //! `LayerNorm(residual + a ⊙ σ(b))`, `a | b = x + bias`: gated linear unit, skip and norm in one pass.
 
+use super::EPSILON;
 use super::kernel::{Input, Kernel, Raw, dims, raw, run, values};
 use super::simd::{by_rows_2, dot, row, row_mut, sigmoid, sum, vectorised};
 use burn::tensor::Tensor;
-
-/// Keeps a constant row from dividing by zero.
-const EPSILON: f32 = 1e-5;
 
 #[derive(Debug, Clone)]
 struct Gate;
@@ -21,8 +19,8 @@ struct Saved {
     scales: Vec<f32>,
 }
 
-/// `x`: `[rows, 2 width]`, `bias`: `[2 width]`, `residual`: `[rows, width]`, `gamma`, `beta`: `[width]` → `[rows, width]`.
-pub(crate) fn gate(
+/// As [`super::gate`].
+pub(super) fn gate(
     x: Tensor<2>,
     bias: Tensor<1>,
     residual: Tensor<2>,

@@ -1,9 +1,14 @@
 //! The head's numbers to quantiles, and to the loss with its gradient (formulas in `net::head`, loss in `net::loss`).
 
+#[cfg(feature = "flex")]
 use super::kernel::{Input, Kernel, Raw, raw, run, values};
 use super::simd::{parallel, softplus, vectorised};
-use crate::config::{HEAD, QUANTILES};
+use crate::config::HEAD;
+#[cfg(feature = "flex")]
+use crate::config::QUANTILES;
+#[cfg(feature = "flex")]
 use burn::tensor::Tensor;
+#[cfg(feature = "flex")]
 use std::sync::Arc;
 
 /// Rows that one task handles.
@@ -29,11 +34,13 @@ pub(crate) struct HeadInputs {
     pub(crate) total: f32,
 }
 
+#[cfg(feature = "flex")]
 #[derive(Debug, Clone)]
 struct Loss(Arc<HeadInputs>);
 
-/// Loss `[1]` of `numbers` `[metrics, tokens × batch, HEAD × block]`.
-pub(crate) fn head_loss(numbers: Tensor<3>, inputs: HeadInputs) -> Tensor<1> {
+/// As [`super::head_loss`].
+#[cfg(feature = "flex")]
+pub(super) fn head_loss(numbers: Tensor<3>, inputs: HeadInputs) -> Tensor<1> {
     run(Loss(Arc::new(inputs)), [Input::of(numbers)])
 }
 
@@ -127,6 +134,7 @@ pub(crate) fn head_quantiles(numbers: &[f32], inputs: &HeadInputs) -> Vec<f32> {
     all
 }
 
+#[cfg(feature = "flex")]
 impl Kernel<1> for Loss {
     /// Gradient of the numbers.
     type Saved = Raw;
@@ -173,6 +181,7 @@ impl Kernel<1> for Loss {
     }
 }
 
+#[cfg(feature = "flex")]
 /// Loss of one row, weighted; writes the gradient of its numbers.
 #[inline(always)]
 fn row_loss(

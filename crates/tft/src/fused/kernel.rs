@@ -6,7 +6,12 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Whether kernels can run on `device`: they read and write the CPU's memory.
+pub(super) fn runs_on(device: &Device) -> bool {
+    device.clone().without_autodiff() == Device::flex()
+}
 
 /// A tensor of the CPU backend.
 pub(super) type Raw = FloatTensor<Flex>;

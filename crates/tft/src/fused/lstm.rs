@@ -3,6 +3,7 @@
 //! The products with the inputs come in ready (one large product each); here are the recurrent ones and the gates, sample by
 //! sample in parallel: no step waits for another sample. Gates in the order input, forget, candidate, output.
 
+use super::LstmWeights;
 use super::kernel::{Input, Kernel, Raw, dims, raw, run, values};
 use super::simd::{parallel, row, row_mut, sigmoid, tanh, vectorised};
 use burn::backend::Flex;
@@ -13,18 +14,11 @@ use burn::tensor::Tensor;
 const TASK_SAMPLES: usize = 32;
 const TOGETHER: usize = 4;
 
-/// One layer: `[d, 4 d]` recurrent weights and `[4 d]` bias.
-pub(crate) struct LstmWeights {
-    pub(crate) recurrent: Tensor<2>,
-    pub(crate) bias: Tensor<1>,
-}
-
 #[derive(Debug, Clone)]
 struct Lstm;
 
-/// `past`: `[T × batch, 4 d]`, `future`: `[H × batch, 4 d]`, inputs times input weights; `hidden`, `cell`: `[batch, d]` →
-/// hidden states `[(T + H) × batch, d]`.
-pub(crate) fn lstm(
+/// As [`super::lstm`].
+pub(super) fn lstm(
     past: Tensor<2>,
     future: Tensor<2>,
     encoder: LstmWeights,

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 #[derive(Debug, Clone)]
 struct MeanSoftmax;
 
-/// `scores`: `[batch, heads, asking, all]` → `[batch, asking, all]`.
-pub(crate) fn mean_softmax(scores: Tensor<4>) -> Tensor<3> {
+/// As [`super::mean_softmax`].
+pub(super) fn mean_softmax(scores: Tensor<4>) -> Tensor<3> {
     run(MeanSoftmax, [Input::of(scores)])
 }
 

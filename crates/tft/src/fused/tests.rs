@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::config::{HEAD, QUANTILES};
+use crate::config::HEAD;
 use crate::net::Random;
-use burn::tensor::activation::{relu, sigmoid, softmax, softplus, tanh};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// A random input on a device with a graph.
@@ -75,15 +74,13 @@ fn gate_is_glu_skip_and_layer_norm() {
                 gamma.clone(),
                 beta.clone()
             ),
-            {
-                let shifted = x.clone().add(bias.clone().unsqueeze_dim(0));
-                let glu = shifted
-                    .clone()
-                    .narrow(1, 0, width)
-                    .mul(sigmoid(shifted.narrow(1, width, width)));
-                let sum = residual.clone().add(glu);
-                burn::tensor::module::layer_norm(sum, gamma.clone(), Some(beta.clone()), 1e-5)
-            }
+            plain::gate(
+                x.clone(),
+                bias.clone(),
+                residual.clone(),
+                gamma.clone(),
+                beta.clone()
+            )
         );
     }
 }
@@ -95,12 +92,11 @@ fn elu_shifts_and_turns() {
             input([outer, rows, width], 1, 5.0),
             input([outer, period, width], 2, 1.0),
         );
-        check!([x, shift], elu(x.clone(), shift.clone()), {
-            let shifts = shift.clone().repeat_dim(1, rows / period);
-            let y = x.clone().add(shifts);
-            let y = relu(y.clone()).add(y.clamp_max(0.0).exp().sub_scalar(1.0));
-            y.permute([1, 0, 2]).reshape([rows, outer * width])
-        });
+        check!(
+            [x, shift],
+            elu(x.clone(), shift.clone()),
+            plain::elu(x.clone(), shift.clone())
+        );
     }
 }
 
@@ -110,9 +106,11 @@ fn elu_has_a_gradient_everywhere() {
     let x = Tensor::<3>::from_data([[[-200.0, -1.0, 1.0, 200.0]]], &Device::flex().autodiff())
         .require_grad();
     let shift = Tensor::zeros([1, 1, 4], &Device::flex());
-    let gradients = elu(x.clone(), shift).sum().backward();
     let expected = Tensor::from_data([[[0.0, (-1.0_f32).exp(), 1.0, 1.0]]], &Device::flex());
-    close(x.grad(&gradients).unwrap(), expected, "gradient");
+    for operation in [elu, plain::elu] {
+        let gradients = operation(x.clone(), shift.clone()).sum().backward();
+        close(x.grad(&gradients).unwrap(), expected.clone(), "gradient");
+    }
 }
 
 #[test]
@@ -122,13 +120,11 @@ fn weigh_is_softmax_times_embeddings() {
             input([rows, variables * width], 1, 2.0),
             input([rows, variables], 2, 4.0),
         );
-        check!([x, scores], weigh(x.clone(), scores.clone()), {
-            let weights = softmax(scores.clone(), 1).unsqueeze_dim::<3>(2);
-            x.clone()
-                .reshape([rows, variables, width])
-                .mul(weights)
-                .reshape([rows, variables * width])
-        });
+        check!(
+            [x, scores],
+            weigh(x.clone(), scores.clone()),
+            plain::weigh(x.clone(), scores.clone())
+        );
     }
 }
 
@@ -138,34 +134,8 @@ fn mean_softmax_averages_the_heads() {
     check!(
         [scores],
         mean_softmax(scores.clone()),
-        softmax(scores.clone(), 3).mean_dim(1).reshape([3, 4, 21])
+        plain::mean_softmax(scores.clone())
     );
-}
-
-/// One layer, step by step in plain operations.
-fn plain_lstm(
-    inputs: &Tensor<2>,
-    recurrent: &Tensor<2>,
-    bias: &Tensor<1>,
-    mut hidden: Tensor<2>,
-    mut cell: Tensor<2>,
-) -> (Vec<Tensor<2>>, Tensor<2>, Tensor<2>) {
-    let ([rows, _], [batch, width]) = (inputs.dims(), hidden.dims());
-    let mut out = Vec::new();
-    for step in 0..rows / batch {
-        let now = inputs
-            .clone()
-            .narrow(0, step * batch, batch)
-            .add(bias.clone().unsqueeze_dim(0));
-        let gates = now.add(hidden.matmul(recurrent.clone()));
-        let part = |k: usize| gates.clone().narrow(1, k * width, width);
-        cell = sigmoid(part(1))
-            .mul(cell)
-            .add(sigmoid(part(0)).mul(tanh(part(2))));
-        hidden = sigmoid(part(3)).mul(tanh(cell.clone()));
-        out.push(hidden.clone());
-    }
-    (out, hidden, cell)
 }
 
 #[test]
@@ -195,11 +165,14 @@ fn lstm_is_encoder_then_decoder() {
                 hidden.clone(),
                 cell.clone()
             ),
-            {
-                let (mut all, h, c) = plain_lstm(&x, &enc, &enc_bias, hidden.clone(), cell.clone());
-                all.extend(plain_lstm(&y, &dec, &dec_bias, h, c).0);
-                Tensor::cat(all, 0)
-            }
+            plain::lstm(
+                x.clone(),
+                y.clone(),
+                layer(&enc, &enc_bias),
+                layer(&dec, &dec_bias),
+                hidden.clone(),
+                cell.clone()
+            )
         );
     }
 }
@@ -243,37 +216,6 @@ fn head_inputs() -> HeadInputs {
     }
 }
 
-/// The formulas of `net::head` in plain operations: P10, P50 and P90, each `[metrics, tokens, batch, block]`.
-fn plain_quantiles(numbers: Tensor<3>, inputs: &HeadInputs) -> [Tensor<4>; 3] {
-    let device = numbers.device();
-    let [metrics, _, batch, block] = HEAD_SIZES;
-    let part = |k: usize| {
-        numbers
-            .clone()
-            .narrow(2, k * block, block)
-            .reshape(HEAD_SIZES)
-    };
-    let own = |k: usize| {
-        let values = inputs.anchors[k * metrics * batch..(k + 1) * metrics * batch].to_vec();
-        Tensor::<4>::from_data(TensorData::new(values, [metrics, 1, batch, 1]), &device)
-    };
-    let yesterday = Tensor::<4>::from_data(
-        TensorData::new(inputs.yesterday.clone(), HEAD_SIZES),
-        &device,
-    );
-    let median = sigmoid(part(0))
-        .mul(own(2))
-        .add(sigmoid(part(1)).mul(yesterday))
-        .add(part(2));
-    let below = softplus(part(3), 1.0)
-        .mul(own(0))
-        .add(softplus(part(5), 1.0));
-    let above = softplus(part(4), 1.0)
-        .mul(own(1))
-        .add(softplus(part(6), 1.0));
-    [median.clone().sub(below), median.clone(), median.add(above)]
-}
-
 #[test]
 fn head_is_the_formulas_and_the_masked_pinball_loss() {
     let [metrics, tokens, batch, block] = HEAD_SIZES;
@@ -281,27 +223,16 @@ fn head_is_the_formulas_and_the_masked_pinball_loss() {
     let inputs = head_inputs();
     let host = numbers.clone().inner().try_into_vec_as::<f32>().unwrap();
     let quantiles = head_quantiles(&host, &inputs);
-    let plain = plain_quantiles(numbers.clone(), &inputs);
+    let plain = plain::quantiles(&numbers, &inputs);
     let expected = Tensor::stack::<5>(plain.to_vec(), 0).inner();
     let shape = [3, metrics, tokens, batch, block];
     let found = Tensor::<5>::from_data(TensorData::new(quantiles, shape), &Device::flex());
     close(found, expected, "quantiles");
-    let constant = |values: &Vec<f32>| {
-        Tensor::<4>::from_data(
-            TensorData::new(values.clone(), HEAD_SIZES),
-            &Device::flex().autodiff(),
-        )
-    };
-    check!([numbers], head_loss(numbers.clone(), inputs.clone()), {
-        let (target, weight) = (constant(&inputs.target), constant(&inputs.weight));
-        let losses = plain.into_iter().zip(QUANTILES).map(|(quantile, tau)| {
-            let d = target.clone().sub(quantile);
-            // τ d⁺ + (1 − τ) d⁻ = τ d + d⁻
-            d.clone().mul_scalar(tau).add(relu(d.neg()))
-        });
-        let loss = losses.reduce(|a, b| a.add(b)).unwrap();
-        loss.mul(weight).sum().div_scalar(3.0 * inputs.total)
-    });
+    check!(
+        [numbers],
+        head_loss(numbers.clone(), inputs.clone()),
+        plain::head_loss(&numbers, inputs.clone())
+    );
 }
 
 #[test]
@@ -329,7 +260,8 @@ fn pinball_by_hand() {
     // First: 4 lies above all: 0.1·3 + 0.5·2 + 0.9·1 = 2.2. Second: masked. Third: 0.5, weight 2:
     // 0.1·0.5 + 0.5·0.5 + 0.1·4.5 = 0.75.
     let numbers = Tensor::from_data(TensorData::new(numbers, [1, 1, HEAD * 3]), &Device::flex());
-    let loss = head_loss(numbers, inputs);
     let expected = Tensor::from_data([(2.2 + 2.0 * 0.75) / 3.0 / 3.0], &Device::flex());
-    close(loss, expected, "loss");
+    let plain = plain::head_loss(&numbers, inputs.clone());
+    close(plain, expected.clone(), "plain loss");
+    close(head_loss(numbers, inputs), expected, "loss");
 }

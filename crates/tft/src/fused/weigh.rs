@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 #[derive(Debug, Clone)]
 struct Weigh;
 
-/// `x`: `[rows, variables × width]`, `scores`: `[rows, variables]` → `x` with each variable times its share of the softmax.
-pub(crate) fn weigh(x: Tensor<2>, scores: Tensor<2>) -> Tensor<2> {
+/// As [`super::weigh`].
+pub(super) fn weigh(x: Tensor<2>, scores: Tensor<2>) -> Tensor<2> {
     run(Weigh, [Input::of(x), Input::of(scores)])
 }
 

@@ -143,6 +143,11 @@ impl Network {
         }
     }
 
+    /// Where the weights are.
+    pub(crate) fn device(&self) -> Device {
+        self.profile.val().device()
+    }
+
     /// The head's numbers for a batch; with `random`, as in training.
     pub(crate) fn forward(&self, inputs: Inputs, mut random: Option<&mut Random>) -> Output {
         let random = &mut random;

@@ -10,10 +10,11 @@ use super::{Inputs, Network};
 use crate::batch::{Assembler, Batch, Source};
 use crate::config::{Shape, TftConfig};
 use crate::data::{Columns, Series};
+use crate::device::tests::handle;
 use crate::fused::{HeadInputs, head_loss, head_quantiles};
 use crate::scale::Normalisation;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor};
 
 /// A small network: a day of 24 steps, three metrics.
 pub(crate) fn small() -> Shape {
@@ -102,7 +103,7 @@ fn close<const D: usize>(found: Tensor<D>, expected: &[f32]) {
 #[test]
 fn lstm_of_width_one_by_hand() {
     // All four gates have the same pre-activation s = 0.5 x + 0.25 h + 0.1; the decoder's input weight is 0.3.
-    let device = Device::flex();
+    let device = handle();
     let layer = |input: f32| Lstm {
         input: constant([1, 4], input, &device),
         recurrent: constant([1, 4], 0.25, &device),
@@ -130,7 +131,7 @@ fn lstm_of_width_one_by_hand() {
 
 #[test]
 fn attention_of_equal_keys_is_the_mean_of_the_values() {
-    let device = Device::flex();
+    let device = handle();
     let attention = Attention::new(4, 2, &mut Random::new(3, 0.0), &device);
     // All tokens that answer are equal, so every weight is 1/3 and each asker hears the one value.
     let one = Tensor::<2>::from_data([[0.3, -0.1, 0.7, 0.2]], &device);
@@ -169,7 +170,7 @@ fn quantiles(
 
 #[test]
 fn a_new_head_gives_nearly_the_quantiles_of_the_last_day() {
-    let (shape, device) = (small(), Device::flex());
+    let (shape, device) = (small(), handle());
     let head = Head::new(&shape, &mut Random::new(1, 0.0), &device);
     let zeros = |rows| Tensor::<3>::zeros([3, rows, 4], &device);
     let numbers = head.forward(Tensor::zeros([2, 8], &device), zeros(2), zeros(1));
@@ -186,7 +187,7 @@ fn a_new_head_gives_nearly_the_quantiles_of_the_last_day() {
 
 #[test]
 fn quantiles_never_cross_whatever_the_weights() {
-    let (shape, device) = (small(), Device::flex());
+    let (shape, device) = (small(), handle());
     for seed in 0..5 {
         let batch = batch(shape, 4);
         let head = Head::new(&shape, &mut Random::new(seed, 0.0), &device);
@@ -212,7 +213,7 @@ fn quantiles_never_cross_whatever_the_weights() {
 
 #[test]
 fn shapes_fit_and_weights_sum_to_one() {
-    let (shape, device) = (small(), Device::flex());
+    let (shape, device) = (small(), handle());
     let network = Network::new(&shape, 1, &device);
     let mut b = batch(shape, 5);
     let output = network.forward(Inputs::new(&mut b, &shape, &device).0, None);
@@ -224,7 +225,7 @@ fn shapes_fit_and_weights_sum_to_one() {
 
 /// Loss of a batch, and its gradients.
 fn backward(network: &Network, shape: Shape, random: Option<&mut Random>) -> (f32, Gradients) {
-    let device = Device::flex();
+    let device = handle();
     let mut b = batch(shape, 6);
     let (inputs, head) = Inputs::new(&mut b, &shape, &device);
     let loss = head_loss(network.forward(inputs, random).numbers, head);
@@ -254,7 +255,7 @@ fn gradients_reach_every_weight() {
         }
     }
     let shape = small();
-    let network = Network::new(&shape, 1, &Device::flex()).train();
+    let network = Network::new(&shape, 1, &handle()).train();
     let (loss, gradients) = backward(&network, shape, Some(&mut Random::new(1, 0.0)));
     assert!(loss > 0.0 && loss.is_finite());
     let mut reached = Reached {
@@ -283,11 +284,11 @@ fn gradients_are_the_slopes_of_the_loss() {
             };
             self.squared += gradient.clone().square().sum().into_scalar::<f32>();
             let moved = param.val().inner().add(gradient.mul_scalar(self.step));
-            Param::from_data(moved.into_data(), &Device::flex().autodiff())
+            Param::from_data(moved.into_data(), &handle().autodiff())
         }
     }
     let shape = small();
-    let network = Network::new(&shape, 7, &Device::flex()).train();
+    let network = Network::new(&shape, 7, &handle()).train();
     let (_, gradients) = backward(&network, shape, None);
     let at = |step: f32| {
         let mut along = Along {
@@ -309,7 +310,7 @@ fn gradients_are_the_slopes_of_the_loss() {
 
 #[test]
 fn dropout_keeps_the_mean_and_repeats_with_its_seed() {
-    let device = Device::flex();
+    let device = handle();
     let ones = || Tensor::<2>::ones([100, 100], &device);
     let first = Random::new(5, 0.25).drop(ones());
     let mean = first.clone().mean().into_scalar::<f32>();

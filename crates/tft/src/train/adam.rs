@@ -199,14 +199,14 @@ impl ModuleVisitor for Load<'_> {
 mod tests {
     use super::*;
     use crate::config::Shape;
+    use crate::device::tests::handle;
     use crate::domain::Domain;
     use crate::train::support;
     use burn::optim::AdamWConfig;
-    use burn::tensor::Device;
 
     fn network() -> Network {
         let shape = Shape::of(support::sizes(), &Domain::of(&support::contract())).unwrap();
-        Network::new(&shape, 3, &Device::flex()).train()
+        Network::new(&shape, 3, &handle()).train()
     }
 
     /// Gradients that differ from weight to weight and step to step.
@@ -219,7 +219,7 @@ mod tests {
                 let value = |i: usize| ((i * 7 + self.1 * 13) % 11) as f32 / 5.0 - 1.0;
                 let values: Vec<f32> = (0..count).map(value).collect();
                 let data = TensorData::new(values, shape);
-                let gradient = Tensor::from_data(data, &Device::flex());
+                let gradient = Tensor::from_data(data, &handle());
                 self.0.register::<D>(param.id, gradient);
             }
         }

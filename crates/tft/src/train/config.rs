@@ -1,6 +1,7 @@
 //! Presets, and what each of them needs.
 
 use super::schedule::Schedule;
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 
 /// How thorough a training is.
@@ -130,6 +131,8 @@ pub struct TrainConfig {
     /// Training ends after so many seconds with what it has; the learning rate falls in time. Has no influence on a training that
     /// ends before it.
     pub max_seconds: Option<f64>,
+    /// Where it is trained, and where the trained model is.
+    pub device: Device,
     /// Seed of weights, order and dropout.
     pub seed: u64,
 }
@@ -151,6 +154,7 @@ impl TrainConfig {
             validation_windows: 1024,
             patience: 3,
             max_seconds: Some(MAX_SECONDS),
+            device: Device::Auto,
             seed: 1,
         }
     }

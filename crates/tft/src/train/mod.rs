@@ -38,10 +38,10 @@ pub use watch::{Checkpoints, Hooks, Progress};
 
 use crate::config::{ConfigError, Shape, TftConfig};
 use crate::data::Dataset;
+use crate::device::DeviceError;
 use crate::domain::Domain;
 use crate::eval::{self, EvalError};
 use crate::model::Model;
-use burn::tensor::Device;
 use contract::Contract;
 use std::ops::ControlFlow;
 
@@ -54,6 +54,9 @@ pub enum TrainError {
     /// The sizes of the network do not fit.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The data are malformed, or the model could not be judged.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -135,7 +138,11 @@ pub fn train_from(
     hooks: &mut Hooks<'_>,
 ) -> Result<Trained, TrainError> {
     let domain = Domain::of(contract);
-    let device = Device::flex();
+    let config = &TrainConfig {
+        device: config.device.resolve()?,
+        ..config.clone()
+    };
+    let device = config.device.open()?;
     let shape = Shape::of(*tft, &domain)?;
     let columns = eval::columns(&domain, data)?;
     let plan = plan::Plan::new(&columns, &domain, config)?;

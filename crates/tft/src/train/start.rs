@@ -13,6 +13,7 @@ use crate::domain::Domain;
 use crate::eval;
 use crate::model::Model;
 use crate::net::Network;
+use burn::module::Module;
 use burn::tensor::Device;
 
 /// Windows on which the naive loss of each metric is measured before training.
@@ -73,7 +74,7 @@ impl Ground<'_> {
         Ok(Started {
             assembler: self.assembler(self.learn(model)),
             network: match model {
-                Some(model) => model.network.clone(),
+                Some(model) => model.network.clone().to_device(self.device),
                 None => Network::new(&shape, config.seed, self.device),
             },
             moments,

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use contract::Contract;
-use tft::{Dataset, Preset, Series, TftConfig, TrainConfig};
+use tft::{Dataset, Device, Preset, Series, TftConfig, TrainConfig};
 
 /// Hourly steps, a day of context, 8 hours ahead.
 pub(crate) fn contract() -> Contract {
@@ -55,10 +55,17 @@ pub(crate) fn sizes() -> TftConfig {
     }
 }
 
+/// Where the tests train: `FOREWARN_TEST_DEVICE`, else the best device there is.
+pub(crate) fn device() -> Device {
+    let name = std::env::var("FOREWARN_TEST_DEVICE").unwrap_or_else(|_| "auto".to_owned());
+    name.parse().unwrap()
+}
+
 pub(crate) fn quick() -> TrainConfig {
     TrainConfig {
         stride: 2,
         days: 100.0,
+        device: device(),
         ..Preset::Quick.config()
     }
 }

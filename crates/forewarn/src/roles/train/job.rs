@@ -97,17 +97,19 @@ impl Worker {
         production: Option<&Production>,
     ) -> Result<Option<Resumable>> {
         let (train, contract) = (&self.ctx.config.train, &self.ctx.contract);
+        let device = self.ctx.config.device;
         let (Some(tft::Preset::Incremental), Some(served)) =
             (tft::Preset::named(&train.preset), production)
         else {
             return Ok(None);
         };
-        let resume = match training::load_to_resume(registry, &served.version, contract).await {
-            Ok(resume) => resume,
-            Err(error) if production::is_passing(&error) => return Err(error),
-            // Said by `serving`: the next model begins anew.
-            Err(_) => return Ok(None),
-        };
+        let resume =
+            match training::load_to_resume(registry, &served.version, contract, device).await {
+                Ok(resume) => resume,
+                Err(error) if production::is_passing(&error) => return Err(error),
+                // Said by `serving`: the next model begins anew.
+                Err(_) => return Ok(None),
+            };
         if resume.fits(contract) {
             return Ok(Some(resume));
         }
@@ -146,7 +148,8 @@ impl Worker {
 
     /// The model in production; `None` where it cannot be used: then nothing is compared with it, and a good one replaces it.
     async fn serving(&self, registry: &Registry, version: &str) -> Result<Option<LoadedModel>> {
-        match training::load_model(registry, version, &self.ctx.contract).await {
+        let (contract, device) = (&self.ctx.contract, self.ctx.config.device);
+        match training::load_model(registry, version, contract, device).await {
             Ok(model) => Ok(Some(model)),
             Err(error) if production::is_passing(&error) => Err(error),
             Err(error) => {
@@ -229,6 +232,7 @@ impl Worker {
         }
         config.days = train.days.unwrap_or(config.days);
         config.max_seconds = train.max_seconds.or(config.max_seconds);
+        config.device = self.ctx.config.device;
         Ok(config)
     }
 
