@@ -6,7 +6,8 @@
 //!
 //! Keys: `contract` (vm), `preset` (quick), `border` (end of the training data and start of the judged, RFC 3339), `to` (end of the judged),
 //! `seconds`, `epochs`, `days`, `stride`, `batch`, `rate`, `decay`, `seed`, and the sizes `hidden`, `variable`, `selection`,
-//! `patch`, `dropout`. It is for measuring the model while it is developed; the program's own way is `forewarn train`.
+//! `patch`, `block`, `dropout`, `id_dropout`;
+//! `without` names parts to leave out (`lstm,selection`). It is for measuring the model while it is developed; the program's own way is `forewarn train`.
 
 #![allow(
     clippy::print_stdout,
@@ -175,6 +176,15 @@ impl Options {
         self.set("selection", &mut sizes.selection);
         self.set("patch", &mut sizes.patch);
         self.set("dropout", &mut sizes.dropout);
+        self.set("id_dropout", &mut sizes.id_dropout);
+        self.set("block", &mut sizes.block);
+        for name in self
+            .text("without", "")
+            .split(',')
+            .filter(|n| !n.is_empty())
+        {
+            *sizes.parts.part(name).expect("a part") = false;
+        }
         sizes
     }
 }

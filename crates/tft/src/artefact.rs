@@ -166,7 +166,6 @@ impl Model {
             step_ms: domain.step_ms,
             time_zone: domain.time_zone,
             known,
-            metric_weight: vec![1.0; shape.metrics],
         };
         Ok(Self {
             network,

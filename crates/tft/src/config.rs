@@ -28,6 +28,64 @@ pub struct TftConfig {
     pub id_buckets: usize,
     /// Share of training windows whose id is hidden, so that a server never seen is forecast from its profile.
     pub id_dropout: f32,
+    /// What of it is used.
+    pub parts: Parts,
+}
+
+/// Parts that can be left out, to see what each is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// The LSTM encoder and decoder; without them attention alone looks at the past.
+    pub lstm: bool,
+    /// The weights of the variables; without them all weigh the same.
+    pub selection: bool,
+    /// The same time yesterday, as an input and as something to lean on.
+    pub yesterday: bool,
+    /// The same minute of the last hours, likewise.
+    pub hours: bool,
+    /// Means, extremes and changes of the last 15 minutes to 24 hours.
+    pub summaries: bool,
+    /// The hashed id.
+    pub identity: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            lstm: true,
+            selection: true,
+            yesterday: true,
+            hours: true,
+            summaries: true,
+            identity: true,
+        }
+    }
+}
+
+impl Parts {
+    /// Names of all parts.
+    pub const NAMES: [&'static str; 6] = [
+        "lstm",
+        "selection",
+        "yesterday",
+        "hours",
+        "summaries",
+        "identity",
+    ];
+
+    /// The part of that name.
+    pub fn part(&mut self, name: &str) -> Option<&mut bool> {
+        match name {
+            "lstm" => Some(&mut self.lstm),
+            "selection" => Some(&mut self.selection),
+            "yesterday" => Some(&mut self.yesterday),
+            "hours" => Some(&mut self.hours),
+            "summaries" => Some(&mut self.summaries),
+            "identity" => Some(&mut self.identity),
+            _ => None,
+        }
+    }
 }
 
 impl Default for TftConfig {
@@ -39,9 +97,10 @@ impl Default for TftConfig {
             variable: 16,
             selection: 24,
             heads: 4,
-            dropout: 0.1,
+            dropout: 0.2,
             id_buckets: 256,
             id_dropout: 0.3,
+            parts: Parts::default(),
         }
     }
 }
@@ -50,9 +109,12 @@ impl Default for TftConfig {
 pub(crate) const STATIC_FEATURES: usize = 24;
 /// Of a horizon token and metric beside yesterday's block and its mask: mean, minimum and maximum around it, share present.
 pub(crate) const AROUND: usize = 4;
-/// Numbers that the head gives per step and metric: weight of the last value, weight of yesterday's, shift, and for each side
-/// of the interval a scaled and an additive width.
-pub(crate) const HEAD: usize = 7;
+/// What a forecast step can lean on beside the last value: the same time yesterday, the same minute of the last hour, and its mean
+/// over the last four hours and over the day.
+pub(crate) const RECENT: usize = 4;
+/// Numbers that the head gives per step and metric: weight of the last value, weights of the [`RECENT`], shift and its gate, and for
+/// each side of the interval a scaled and an additive width.
+pub(crate) const HEAD: usize = RECENT + 7;
 /// The quantiles that are forecast.
 pub const QUANTILES: [f32; 3] = [0.1, 0.5, 0.9];
 
@@ -70,6 +132,8 @@ pub struct Shape {
     pub horizon: usize,
     /// Steps of a day.
     pub day: usize,
+    /// Steps of an hour, at least 1.
+    pub hour: usize,
     /// Server profiles.
     pub profiles: usize,
     /// Server states.
@@ -93,6 +157,7 @@ impl Shape {
             context: domain.context,
             horizon: domain.horizon,
             day: domain.day(),
+            hour: domain.hour(),
             profiles: domain.profiles,
             states: domain.states,
         };
@@ -108,6 +173,7 @@ impl Shape {
             ("metrics", self.metrics, 256),
             ("context", self.context, 100_000),
             ("horizon", self.horizon, 10_000),
+            ("hour", self.hour, self.context.max(1)),
             ("profiles", self.profiles, 1_000),
             ("patch", c.patch, 1_000),
             ("block", c.block, 1_000),
@@ -176,6 +242,6 @@ impl Shape {
 
     /// Inputs of one variable of a horizon token.
     pub(crate) fn future_features(&self) -> usize {
-        (2 * self.config.block + AROUND).max(crate::calendar::CALENDAR)
+        ((2 + RECENT - 1) * self.config.block + AROUND).max(crate::calendar::CALENDAR)
     }
 }

@@ -59,6 +59,14 @@ impl Domain {
         self.metrics.len()
     }
 
+    /// Buckets of one hour, at least 1.
+    #[must_use]
+    pub fn hour(&self) -> usize {
+        usize::try_from(3_600_000 / self.step_ms.max(1))
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
+
     /// Buckets of one day: the reach of "yesterday" and of "the last 24 hours".
     #[must_use]
     pub fn day(&self) -> usize {

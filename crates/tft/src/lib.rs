@@ -35,11 +35,12 @@ mod risk;
 mod scale;
 mod selftest;
 mod train;
+pub mod tune;
 mod weights;
 
 pub use artefact::{KEY, LoadError};
 pub use claims::{Evidence, MeasuredOn, Simulated, claims};
-pub use config::{ConfigError, QUANTILES, Shape, TftConfig};
+pub use config::{ConfigError, Parts, QUANTILES, Shape, TftConfig};
 pub use data::{Context, Dataset, Forecast, Series};
 pub use device::{Device, DeviceError};
 pub use domain::Domain;

@@ -176,7 +176,11 @@ impl Model {
         let numbers = numbers
             .try_into_vec_as::<f32>()
             .map_err(|_| PredictError::NotFinite)?;
-        let quantiles = head_quantiles(&numbers, &head);
+        let mut quantiles = head_quantiles(&numbers, &head);
+        let per_metric = s.horizon * batch.size;
+        self.assembler
+            .normalisation
+            .widen(&mut quantiles, per_metric);
         let plane = quantiles.len() / 3;
         let mut finite = true;
         for b in 0..batch.size {

@@ -1,16 +1,19 @@
 //! Robust scale of one window and metric, and the floors that keep it from vanishing.
 //!
-//! A window is read in units of its own last 24 hours: `u = (x − median) / scale` with scale = P90 − P10, but no less than the
-//! metric's floor; inputs are `arcsinh(u)`, which is linear near the median and logarithmic in the tails. The
-//! floor is a fiftieth of the spread that the metric has over the whole training set: below it a change is noise.
+//! A window is read in units of its own last 24 hours: `u = (x − median) / scale` with scale = P90 − P10, but no less than the mean
+//! distance to the median, which is there where only a few values differ, and than the metric's floor; inputs are `arcsinh(u)`, which is
+//! linear near the median and logarithmic in the tails. The floor is a ten-thousandth of the metric's mean size over the whole
+//! training set: the least busy servers change that little.
 
 use crate::config::QUANTILES;
 use serde::{Deserialize, Serialize};
 
-/// Share of the whole spread that the scale of a window never goes below.
-const FLOOR_SHARE: f32 = 0.02;
-/// Floor of a metric that never changes in training.
+/// Share of a metric's mean size that the scale of a window never goes below.
+const FLOOR_SHARE: f32 = 1e-4;
+/// Floor of a metric that is 0 throughout the training set, and what is added to every other.
 const SMALLEST_FLOOR: f32 = 1e-6;
+/// Share of the range that stands for the spread where nearly all values are the same.
+const RANGE_SHARE: f32 = 0.02;
 /// Largest scale of a window: keeps what is divided by it finite, whatever a file held.
 const LARGEST_SCALE: f32 = 1e30;
 /// Largest magnitude of a scaled value; a spike beyond it says no more than "far out".
@@ -26,6 +29,8 @@ pub struct Normalisation {
     pub spread: Vec<f32>,
     /// Median over the whole training set.
     pub centre: Vec<f32>,
+    /// Factors of P50 − P10 and P90 − P50, fitted after the training.
+    pub widths: Vec<[f32; 2]>,
 }
 
 impl Normalisation {
@@ -35,6 +40,7 @@ impl Normalisation {
             floor: Vec::with_capacity(samples.len()),
             spread: Vec::with_capacity(samples.len()),
             centre: Vec::with_capacity(samples.len()),
+            widths: vec![[1.0; 2]; samples.len()],
         };
         for values in samples {
             values.retain(|v| v.is_finite());
@@ -47,14 +53,16 @@ impl Normalisation {
             let mut spread = high - low;
             if spread <= 0.0 {
                 // Nearly always the same: what is left is the whole range, if there is one.
-                spread = (quantile(values, 1.0) - quantile(values, 0.0)) * FLOOR_SHARE;
+                spread = (quantile(values, 1.0) - quantile(values, 0.0)) * RANGE_SHARE;
             }
             let spread = if spread.is_finite() {
-                spread.max(SMALLEST_FLOOR / FLOOR_SHARE)
+                spread.max(SMALLEST_FLOOR)
             } else {
                 1.0
             };
-            all.floor.push(spread * FLOOR_SHARE);
+            let size: f64 = values.iter().map(|v| f64::from(v.abs())).sum();
+            let size = (size / values.len().max(1) as f64) as f32;
+            all.floor.push(size * FLOOR_SHARE + SMALLEST_FLOOR);
             all.spread.push(spread);
             all.centre.push(if mid.is_finite() { mid } else { 0.0 });
         }
@@ -69,6 +77,27 @@ impl Normalisation {
             && positive(&self.spread)
             && self.centre.len() == metrics
             && self.centre.iter().all(|x| x.is_finite())
+            && self.widths.len() == metrics
+            && self
+                .widths
+                .iter()
+                .flatten()
+                .all(|x| (0.1..=10.0).contains(x))
+    }
+
+    /// Applies the widths to quantiles `[3, metrics, per_metric]`.
+    pub(crate) fn widen(&self, quantiles: &mut [f32], per_metric: usize) {
+        let (low, rest) = quantiles.split_at_mut(quantiles.len() / QUANTILES.len());
+        let (mid, high) = rest.split_at_mut(low.len());
+        let rows = low.chunks_mut(per_metric).zip(high.chunks_mut(per_metric));
+        for (((low, high), mid), [below, above]) in
+            rows.zip(mid.chunks(per_metric)).zip(&self.widths)
+        {
+            for ((low, high), mid) in low.iter_mut().zip(high).zip(mid) {
+                *low = mid - (mid - *low) * below;
+                *high = mid + (*high - mid) * above;
+            }
+        }
     }
 }
 
@@ -77,7 +106,7 @@ impl Normalisation {
 pub(crate) struct Scale {
     /// Median of the last 24 hours; the metric's centre where nothing is known.
     pub(crate) median: f32,
-    /// P90 − P10, at least the floor.
+    /// P90 − P10, at least the mean distance to the median and the floor.
     pub(crate) scale: f32,
     /// P50 − P10 and P90 − P50 in scaled units.
     pub(crate) below: f32,
@@ -102,7 +131,9 @@ impl Scale {
             };
         }
         let [p10, p50, p90] = QUANTILES.map(|q| quantile_unsorted(scratch, q));
-        let scale = (p90 - p10).clamp(floor, LARGEST_SCALE.max(floor));
+        let distance: f32 = scratch.iter().map(|v| (v - p50).abs()).sum();
+        let scale = (p90 - p10).max(distance / scratch.len() as f32);
+        let scale = scale.clamp(floor, LARGEST_SCALE.max(floor));
         // Both lie in 0…1 but for differences too large for f32.
         let part = |distance: f32| (distance / scale).clamp(0.0, 1.0);
         Self {
@@ -205,7 +236,7 @@ mod tests {
             vec![],
         ];
         let n = Normalisation::learn(&mut samples);
-        assert!((n.spread[0] - 90.0).abs() < 1e-3 && (n.floor[0] - 1.8).abs() < 1e-3);
+        assert!((n.spread[0] - 90.0).abs() < 1e-3 && (n.floor[0] - 0.005_001).abs() < 1e-6);
         assert_eq!(n.centre, vec![50.0, 4.0, 0.0]);
         assert!(n.is_sound(3) && !n.is_sound(2));
     }

@@ -4,6 +4,7 @@
 //! time-major, variables outermost). A value that is absent is 0 with its mask bit 0: it cannot influence a forecast.
 //! It is not: a choice of windows (`train::plan`) or a network.
 
+mod phases;
 mod source;
 mod summary;
 #[cfg(test)]
@@ -12,11 +13,11 @@ mod tests;
 pub(crate) use source::Source;
 
 use crate::calendar::{CALENDAR, calendar};
-use crate::config::{AROUND, QUANTILES, STATIC_FEATURES, Shape};
-use crate::data::Columns;
+use crate::config::{AROUND, RECENT, STATIC_FEATURES, Shape};
 use crate::fused::simd::{arcsinh, vectorised};
 use crate::scale::{Normalisation, Scale};
 use chrono_tz::Tz;
+use phases::Phases;
 use summary::summary;
 
 /// Inputs (and in training targets) of `size` windows. `T`, `H`: tokens of context and horizon; `V`: variables; `M`: metrics.
@@ -35,13 +36,13 @@ pub(crate) struct Batch {
     pub(crate) identity: Vec<f32>,
     /// `[3, M, size]`: P50 − P10, P90 − P50 and last value − P50, scaled
     pub(crate) anchors: Vec<f32>,
-    /// `[M, H × size, block]`: the same step yesterday − P50, scaled
-    pub(crate) yesterday: Vec<f32>,
+    /// `[RECENT, M, H × size, block]`: the same step yesterday − P50, scaled, and so on
+    pub(crate) recent: Vec<f32>,
     /// `[M, H × size, block]`, scaled; 0 where absent
     pub(crate) target: Vec<f32>,
-    /// `[M, H × size, block]`; 0 where the target is absent
+    /// `[M, H × size, block]`; 1, or 0 where the target is absent
     pub(crate) weight: Vec<f32>,
-    /// Sum of the weights, those of the metrics left out: the loss is divided by it.
+    /// Targets that are there: the loss is divided by it.
     pub(crate) total: f32,
     /// `[size × M]`
     pub(crate) scales: Vec<Scale>,
@@ -56,8 +57,6 @@ pub(crate) struct Assembler {
     pub(crate) time_zone: Tz,
     /// Ids seen in training, sorted.
     pub(crate) known: Vec<u32>,
-    /// Weight of a metric in the loss.
-    pub(crate) metric_weight: Vec<f32>,
 }
 
 /// Reused between the windows of a batch.
@@ -66,6 +65,24 @@ struct Scratch {
     steps: Vec<f32>,
     sorted: Vec<f32>,
     scaled: Vec<f32>,
+}
+
+impl Batch {
+    /// Multiplies the weights of metric `m` of window `b` by `weight(b, m, scale)`.
+    pub(crate) fn weigh(&mut self, shape: &Shape, weight: impl Fn(usize, usize, f32) -> f32) {
+        let block = shape.config.block;
+        for metric in 0..shape.metrics {
+            for b in 0..self.size {
+                let factor = weight(b, metric, self.scales[b * shape.metrics + metric].scale);
+                for token in 0..shape.future() {
+                    let at = ((metric * shape.future() + token) * self.size + b) * block;
+                    self.weight[at..at + block]
+                        .iter_mut()
+                        .for_each(|w| *w *= factor);
+                }
+            }
+        }
+    }
 }
 
 impl Assembler {
@@ -90,7 +107,7 @@ impl Assembler {
             profile: vec![0.0; size * s.profiles],
             identity: vec![0.0; size * s.config.id_buckets],
             anchors: vec![0.0; 3 * s.metrics * size],
-            yesterday: vec![0.0; s.metrics * s.horizon * size],
+            recent: vec![0.0; RECENT * s.metrics * s.horizon * size],
             target: vec![0.0; points],
             weight: vec![0.0; points],
             total: 0.0,
@@ -110,45 +127,6 @@ impl Assembler {
             self.statics(&mut batch, b, window, hide_id(b));
         }
         batch
-    }
-
-    /// Weighs the metrics so that the quantiles of the last 24 hours have loss 1 for each of them on `windows`.
-    pub(crate) fn weigh(&mut self, columns: &[Columns], windows: &[(usize, usize)]) {
-        let s = self.shape;
-        let mut sums = vec![[0.0_f64; 2]; s.metrics];
-        for chunk in windows.chunks(64) {
-            let sources: Vec<_> = chunk
-                .iter()
-                .map(|&(series, issue)| Source::Columns {
-                    columns: &columns[series],
-                    issue,
-                })
-                .collect();
-            let batch = self.assemble(&sources, true, |_| true);
-            let plane = s.metrics * batch.size;
-            for (at, (&target, &weight)) in batch.target.iter().zip(&batch.weight).enumerate() {
-                // [metric, token, sample, step]
-                let sample = at / s.config.block % batch.size;
-                let metric = at / (s.horizon * batch.size);
-                let own = metric * batch.size + sample;
-                let quantiles = [-batch.anchors[own], 0.0, batch.anchors[plane + own]];
-                let loss: f32 = quantiles
-                    .iter()
-                    .zip(QUANTILES)
-                    .map(|(q, tau)| (tau * (target - q)).max((tau - 1.0) * (target - q)))
-                    .sum();
-                sums[metric][0] += f64::from(weight * loss / QUANTILES.len() as f32);
-                sums[metric][1] += f64::from(weight);
-            }
-        }
-        for (weight, [loss, total]) in self.metric_weight.iter_mut().zip(sums) {
-            // A metric that never changes has no loss to compare with, one that is absent none at all.
-            *weight = if loss > 0.0 {
-                (*weight * (total / loss) as f32).min(LARGEST_WEIGHT)
-            } else {
-                1.0
-            };
-        }
     }
 
     /// One metric of window `b`.
@@ -184,8 +162,17 @@ impl Assembler {
         batch.anchors[plane + at] = scale.above;
         batch.anchors[2 * plane + at] = last;
         let row = &mut batch.statics[at * STATIC_FEATURES..(at + 1) * STATIC_FEATURES];
-        summary(n, metric, &scale, &scratch.scaled, s.day, row);
-        self.yesterday(batch, b, metric, last, &scratch.scaled);
+        let parts = s.config.parts;
+        summary(
+            n,
+            metric,
+            &scale,
+            &scratch.scaled,
+            s.day,
+            parts.summaries,
+            row,
+        );
+        self.recent(batch, b, metric, last, &scratch.scaled);
         vectorised(|| {
             scratch
                 .scaled
@@ -215,15 +202,28 @@ impl Assembler {
         }
     }
 
-    /// Horizon tokens of one metric: yesterday's block, its mask bits, and mean, minimum, maximum and share present of its
-    /// neighbourhood (one block to each side).
+    /// Horizon tokens of one metric: yesterday's block, its mask bits, mean, minimum, maximum and share present of its
+    /// neighbourhood (one block to each side), and the same minutes of the last hours.
     fn blocks(&self, batch: &mut Batch, b: usize, metric: usize, z: &[f32]) {
         let s = &self.shape;
         let (block, width) = (s.config.block, s.future_features());
         let yesterday = s.context - s.day;
+        let parts = s.config.parts;
+        let phases = parts.hours.then(|| Phases::of(z, s.hour, 0.0));
         for token in 0..s.future() {
             let at = ((metric * s.future() + token) * batch.size + b) * width;
-            let row = &mut batch.future[at..at + 2 * block + AROUND];
+            let row = &mut batch.future[at..at + (RECENT + 1) * block + AROUND];
+            let (row, hours) = row.split_at_mut(2 * block + AROUND);
+            if let Some(phases) = &phases {
+                for (k, part) in hours.chunks_exact_mut(block).enumerate() {
+                    for (i, slot) in part.iter_mut().enumerate() {
+                        *slot = phases.at(k, token * block + i);
+                    }
+                }
+            }
+            if !parts.yesterday {
+                continue;
+            }
             let start = yesterday + token * block;
             for (i, &value) in z[start..start + block].iter().enumerate() {
                 if !value.is_nan() {
@@ -238,19 +238,23 @@ impl Assembler {
         }
     }
 
-    /// The same steps yesterday in scaled units; the last value where they are missing.
-    fn yesterday(&self, batch: &mut Batch, b: usize, metric: usize, last: f32, u: &[f32]) {
+    /// What each forecast step can lean on, in scaled units; the last value where yesterday is missing.
+    fn recent(&self, batch: &mut Batch, b: usize, metric: usize, last: f32, u: &[f32]) {
         let s = &self.shape;
-        let block = s.config.block;
-        let first = s.context - s.day;
-        for token in 0..s.future() {
-            let at = ((metric * s.future() + token) * batch.size + b) * block;
-            let from = first + token * block;
-            for (slot, &value) in batch.yesterday[at..at + block]
-                .iter_mut()
-                .zip(&u[from..from + block])
-            {
-                *slot = if value.is_nan() { last } else { value };
+        let (block, parts) = (s.config.block, s.config.parts);
+        let yesterday = &u[s.context - s.day..];
+        let phases = parts.hours.then(|| Phases::of(u, s.hour, last));
+        let plane = s.metrics * s.horizon * batch.size;
+        for (step, &before) in yesterday.iter().enumerate().take(s.horizon) {
+            let (token, i) = (step / block, step % block);
+            let at = ((metric * s.future() + token) * batch.size + b) * block + i;
+            if parts.yesterday {
+                batch.recent[at] = if before.is_nan() { last } else { before };
+            }
+            if let Some(phases) = &phases {
+                for k in 0..RECENT - 1 {
+                    batch.recent[(k + 1) * plane + at] = phases.at(k, step);
+                }
             }
         }
     }
@@ -258,15 +262,13 @@ impl Assembler {
     fn targets(&self, batch: &mut Batch, b: usize, metric: usize, scale: &Scale, horizon: &[f32]) {
         let s = &self.shape;
         let block = s.config.block;
-        let window = window_weight(scale.scale, self.normalisation.spread[metric]);
-        let weight = self.metric_weight[metric] * window;
         for (token, values) in horizon.chunks_exact(block).enumerate() {
             let at = ((metric * s.future() + token) * batch.size + b) * block;
             for (i, &value) in values.iter().enumerate() {
                 if !value.is_nan() {
                     batch.target[at + i] = scale.scaled(value);
-                    batch.weight[at + i] = weight;
-                    batch.total += window;
+                    batch.weight[at + i] = 1.0;
+                    batch.total += 1.0;
                 }
             }
         }
@@ -311,20 +313,11 @@ impl Assembler {
             batch.profile[b * s.profiles + window.profile()] = 1.0;
         }
         let id = window.id();
-        if !hide_id && self.known.binary_search(&id).is_ok() {
+        if s.config.parts.identity && !hide_id && self.known.binary_search(&id).is_ok() {
             batch.identity[b * s.config.id_buckets + id as usize % s.config.id_buckets] = 1.0;
         }
     }
 }
-
-/// Weight of a window in the loss. In scaled units every window counts the same, in raw units the few with the largest values
-/// decide; the root lies between the two.
-pub(crate) fn window_weight(scale: f32, spread: f32) -> f32 {
-    (scale / spread).sqrt().clamp(0.1, 10.0)
-}
-
-/// Largest weight of a metric in the loss: one that hardly ever changes must not drown the others.
-const LARGEST_WEIGHT: f32 = 1e3;
 
 /// Mean, minimum, maximum and share of the values that are there.
 fn neighbourhood(values: &[f32]) -> Option<[f32; AROUND]> {

@@ -8,12 +8,14 @@ use crate::scale::{Normalisation, Scale};
 const PARTS: [usize; 8] = [96, 48, 24, 12, 6, 3, 2, 1];
 
 /// Writes the [`STATIC_FEATURES`] inputs of `metric` into `row`; `u` is the context in scaled units, `day` the steps of 24 hours.
+/// Unless `recent_past`, only level, scale and the last value.
 pub(super) fn summary(
     normalisation: &Normalisation,
     metric: usize,
     scale: &Scale,
     u: &[f32],
     day: usize,
+    recent_past: bool,
     row: &mut [f32],
 ) {
     debug_assert_eq!(row.len(), STATIC_FEATURES);
@@ -29,6 +31,9 @@ pub(super) fn summary(
     row[5] = 1.0;
     row[6] = arcsinh(u[u.len() - 1 - age]);
     row[7] = (age as f32 / day as f32).min(1.0);
+    if !recent_past {
+        return;
+    }
     let (mut values, mut changes) = (Tally::default(), Tally::default());
     let mut done = u.len();
     for (next, part) in PARTS.into_iter().enumerate() {
@@ -143,6 +148,7 @@ mod tests {
             floor: vec![1.0],
             spread: vec![2.0],
             centre: vec![1.0],
+            widths: vec![[1.0; 2]; 1],
         };
         let scale = Scale {
             median: 5.0,
@@ -156,7 +162,7 @@ mod tests {
         u[95] = f32::NAN;
         u[93] = f32::NAN;
         let mut row = vec![0.0; STATIC_FEATURES];
-        summary(&n, 0, &scale, &u, 96, &mut row);
+        summary(&n, 0, &scale, &u, 96, true, &mut row);
         let mean = |from: usize| {
             let there: Vec<f32> = u[from..].iter().copied().filter(|v| !v.is_nan()).collect();
             if there.is_empty() {
@@ -198,7 +204,7 @@ mod tests {
             );
         }
         let mut nothing = vec![0.0; STATIC_FEATURES];
-        summary(&n, 0, &scale, &[f32::NAN; 96], 96, &mut nothing);
+        summary(&n, 0, &scale, &[f32::NAN; 96], 96, true, &mut nothing);
         assert_eq!(nothing[5..], [0.0; STATIC_FEATURES - 5]);
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::data::{Context, Series};
+use crate::data::{Columns, Context, Series};
 use crate::net::tests::small;
 
 /// One metric of interest (the first of three), hours 0–39; the horizon of a forecast at 30 is there in part.
@@ -30,6 +30,7 @@ fn assembler() -> Assembler {
         floor: vec![2.0; 3],
         spread: vec![8.0; 3],
         centre: vec![1.0; 3],
+        widths: vec![[1.0; 2]; 3],
     };
     Assembler {
         shape: small(),
@@ -37,7 +38,6 @@ fn assembler() -> Assembler {
         step_ms: 3_600_000,
         time_zone: chrono_tz::UTC,
         known: vec![contract::server_id("a")],
-        metric_weight: vec![1.0, 1.0, 3.0],
     }
 }
 
@@ -84,7 +84,7 @@ fn gaps_are_zero_with_their_bit_zero() {
 }
 
 #[test]
-fn targets_yesterday_and_weights() {
+fn targets_and_what_they_lean_on() {
     let (columns, a) = (columns(), assembler());
     let batch = a.assemble(
         &[Source::Columns {
@@ -105,13 +105,9 @@ fn targets_yesterday_and_weights() {
     {
         assert!((value - expected).abs() < 1e-6, "{horizon:?}");
     }
-    let weight = (scale.scale / 8.0).sqrt();
-    assert_eq!(
-        batch.weight[..8],
-        [weight, 0.0, weight, weight, weight, weight, 0.0, 0.0]
-    );
+    assert_eq!(batch.weight[..8], [1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
     // The same hours yesterday: 6 … 13; the gap at 10 becomes the last value, 28.
-    let yesterday = &batch.yesterday[..8];
+    let yesterday = &batch.recent[..8];
     for (value, hour) in yesterday
         .iter()
         .zip([6.0, 7.0, 8.0, 9.0, 28.0, 11.0, 12.0, 13.0])
@@ -119,10 +115,20 @@ fn targets_yesterday_and_weights() {
         assert!((value - u(hour)).abs() < 1e-6, "{yesterday:?}");
     }
     assert!((batch.anchors[2 * 3] - u(28.0)).abs() < 1e-6);
-    // The third metric weighs three times its window, but not in the divisor.
-    let third = (2.0_f32 / 8.0).sqrt();
-    assert_eq!(batch.weight[16], 3.0 * third);
-    assert!((batch.total - 5.0 * weight - 6.0 * third).abs() < 1e-4);
+    // An hour has one step here: that of the last hour is absent, 26, 27 and 28 are the others of the last four.
+    let plane = 3 * 8;
+    let hours = [1, 2].map(|k| batch.recent[k * plane + 7]);
+    assert!(
+        (hours[0] - u(28.0)).abs() < 1e-6 && (hours[1] - u(27.0)).abs() < 1e-6,
+        "{hours:?}"
+    );
+    // The third metric is there in six steps; weights are the objective's.
+    assert_eq!(batch.total, 5.0 + 6.0);
+    let mut weighed = batch;
+    weighed.weigh(&a.shape, |_, metric, scale| (metric + 1) as f32 * scale);
+    assert_eq!(weighed.weight[0], scale.scale);
+    assert_eq!(weighed.weight[16], 3.0 * weighed.scales[2].scale);
+    assert_eq!(weighed.weight[1], 0.0);
 }
 
 #[test]

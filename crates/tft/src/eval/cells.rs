@@ -29,13 +29,19 @@ pub(super) struct Cell {
 }
 
 /// `2 · (τ d⁺ + (1 − τ) d⁻)`, the doubled pinball loss.
-fn pinball(actual: f64, forecast: f64, tau: f32) -> f64 {
+pub(crate) fn pinball(actual: f64, forecast: f64, tau: f32) -> f64 {
     let d = actual - forecast;
     2.0 * if d >= 0.0 {
         f64::from(tau) * d
     } else {
         (f64::from(tau) - 1.0) * d
     }
+}
+
+/// Pinball loss (not doubled) of three quantiles, their mean.
+pub(crate) fn pinball_mean(actual: f32, quantiles: [f32; 3]) -> f64 {
+    let of = |(q, tau): (f32, f32)| pinball(f64::from(actual), f64::from(q), tau);
+    quantiles.into_iter().zip(QUANTILES).map(of).sum::<f64>() / (2 * QUANTILES.len()) as f64
 }
 
 fn add_pinball(sums: &mut [f64; 3], actual: f64, forecast: [f32; 3]) {

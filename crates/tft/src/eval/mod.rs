@@ -17,6 +17,8 @@ mod report;
 mod tally;
 mod windows;
 
+pub(crate) use cells::{pinball, pinball_mean};
+pub(crate) use naive::Naive;
 pub use report::{
     HorizonReport, Interval, Intervals, MetricIntervals, MetricReport, NaiveReport, Pooled,
     PooledIntervals, ProfileReport, Report,
@@ -96,9 +98,7 @@ pub(crate) fn judge(
     mut seen: impl FnMut(usize, usize, &Forecast),
 ) -> Result<Report, EvalError> {
     let domain = &model.domain;
-    // Units of the judged data, not of the model: so that two models are measured by one yardstick.
-    let units = units(columns, domain.num_metrics());
-    let mut tally = Tally::new(domain, units, columns);
+    let mut tally = Tally::new(domain, columns);
     let mut seconds = 0.0;
     for chunk in chosen.chunks(CHUNK) {
         let windows: Vec<_> = chunk

@@ -15,8 +15,7 @@ pub struct Report {
     pub metrics: Vec<(String, MetricReport)>,
     /// Means over metrics.
     pub pooled: Pooled,
-    /// Loss in units of each window, relative to the quantiles of the last 24 hours, mean over metrics: what training
-    /// minimises. Comparable between models only on the same data and range.
+    /// Mean over metrics of [`MetricReport::loss`]. Comparable between models only on the same data and range.
     pub loss: Option<f64>,
     /// Speed of the forecasts, windows per second.
     pub forecasts_per_second: f64,
@@ -165,6 +164,14 @@ impl MetricReport {
         ];
         let best = naive.into_iter().flatten().reduce(f64::min)?;
         self.wql.filter(|_| best > 0.0).map(|wql| wql / best)
+    }
+
+    /// Loss as a share of what the quantiles of the last 24 hours lose: half over all points, half the mean over servers. What
+    /// training minimises.
+    #[must_use]
+    pub fn loss(&self) -> Option<f64> {
+        let naive = self.naive.quantiles24h.filter(|&naive| naive > 0.0)?;
+        Some(0.5 * self.wql? / naive + 0.5 * self.per_server?)
     }
 
     /// wQL / wQL of the same time yesterday.

@@ -1,14 +1,12 @@
 //! From windows to sums: each forecast beside what came after it and beside the naive ones.
 
 use super::bootstrap;
-use super::cells::{Cells, ratio, total};
+use super::cells::Cells;
 use super::horizon::Bands;
 use super::naive::Naive;
-use super::report::{HorizonReport, Pooled, ProfileReport, Report, mean, named};
-use crate::batch::window_weight;
+use super::report::{HorizonReport, MetricReport, Pooled, ProfileReport, Report, mean, named};
 use crate::data::{Columns, Forecast};
 use crate::domain::Domain;
-use crate::scale::{Normalisation, Scale};
 
 /// A window with what came after it.
 pub(crate) struct Truth<'a> {
@@ -21,30 +19,25 @@ pub(crate) struct Truth<'a> {
 pub(crate) struct Tally<'a> {
     domain: &'a Domain,
     day: usize,
-    units: Normalisation,
     bands: Bands,
     /// Windows of each series, and its profile.
     windows: Vec<u64>,
     profiles: Vec<usize>,
     cells: Cells,
-    /// Per metric, loss in units of each window, weighted as in training: model, quantiles of the last 24 hours.
-    loss: Vec<[f64; 2]>,
     sorted: Vec<f32>,
     padded: Vec<f32>,
 }
 
 impl<'a> Tally<'a> {
-    pub(crate) fn new(domain: &'a Domain, units: Normalisation, series: &[Columns]) -> Self {
+    pub(crate) fn new(domain: &'a Domain, series: &[Columns]) -> Self {
         let bands = Bands::of(domain);
         Self {
             domain,
             day: domain.day(),
-            units,
             windows: vec![0; series.len()],
             profiles: series.iter().map(|s| s.profile).collect(),
             cells: Cells::new(series.len(), domain.num_metrics(), bands.count()),
             bands,
-            loss: vec![[0.0; 2]; domain.num_metrics()],
             sorted: Vec::new(),
             padded: Vec::new(),
         }
@@ -70,8 +63,6 @@ impl<'a> Tally<'a> {
             return;
         };
         let day = &self.padded[context - self.day..];
-        let scale = Scale::of(day, naive.last, self.units.floor[metric], &mut self.sorted).scale;
-        let weight = f64::from(window_weight(scale, self.units.spread[metric]) / scale);
         let actuals = values[truth.issue.min(values.len())..]
             .iter()
             .take(self.domain.horizon);
@@ -80,12 +71,7 @@ impl<'a> Tally<'a> {
             let quantiles = [forecast.p10[at], forecast.p50[at], forecast.p90[at]];
             let yesterday = day.get(step).copied().filter(|v| !v.is_nan());
             let cell = self.cells.cell(truth.series, metric, self.bands.band(step));
-            let before = [total(&cell.model), total(&cell.quantiles)];
             cell.add(f64::from(actual), quantiles, &naive, yesterday);
-            let after = [total(&cell.model), total(&cell.quantiles)];
-            for ((sum, after), before) in self.loss[metric].iter_mut().zip(after).zip(before) {
-                *sum += (after - before) * weight;
-            }
         }
     }
 
@@ -95,17 +81,13 @@ impl<'a> Tally<'a> {
         let all = vec![1.0; self.windows.len()];
         let whole = self.cells.up_to(self.bands.count());
         let figures = whole.figures(&all);
-        let ratios: Vec<f64> = self
-            .loss
-            .iter()
-            .filter_map(|loss| ratio(loss[0], loss[1]))
-            .collect();
+        let losses: Vec<f64> = figures.iter().filter_map(MetricReport::loss).collect();
         let judged: Vec<bool> = self.windows.iter().map(|&w| w > 0).collect();
         Report {
             windows: self.windows.iter().sum(),
             pooled: Pooled::of(&figures),
             metrics: named(names, figures),
-            loss: mean(&ratios),
+            loss: mean(&losses),
             forecasts_per_second,
             horizons: self.horizons(&all),
             profiles: self.per_profile(&whole),

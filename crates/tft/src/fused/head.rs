@@ -3,13 +3,21 @@
 #[cfg(feature = "flex")]
 use super::kernel::{Input, Kernel, Raw, raw, run, values};
 use super::simd::{parallel, softplus, vectorised};
-use crate::config::HEAD;
 #[cfg(feature = "flex")]
 use crate::config::QUANTILES;
+use crate::config::{HEAD, RECENT};
 #[cfg(feature = "flex")]
 use burn::tensor::Tensor;
 #[cfg(feature = "flex")]
 use std::sync::Arc;
+
+/// Places of a step's numbers: the first is the weight of the last value, those of the [`RECENT`] follow.
+pub(crate) const SHIFT: usize = 1 + RECENT;
+pub(crate) const GATE: usize = SHIFT + 1;
+pub(crate) const BELOW: usize = GATE + 1;
+pub(crate) const ABOVE: usize = BELOW + 1;
+pub(crate) const BELOW_MORE: usize = ABOVE + 1;
+pub(crate) const ABOVE_MORE: usize = BELOW_MORE + 1;
 
 /// Rows that one task handles.
 const TASK: usize = 512;
@@ -24,9 +32,9 @@ pub(crate) struct HeadInputs {
     pub(crate) block: usize,
     /// `[3, metrics, batch]`
     pub(crate) anchors: Vec<f32>,
-    /// `[metrics, tokens × batch, block]`
-    pub(crate) yesterday: Vec<f32>,
-    /// As `yesterday`; empty unless in training.
+    /// `[RECENT, metrics, tokens × batch, block]`
+    pub(crate) recent: Vec<f32>,
+    /// `[metrics, tokens × batch, block]`; empty unless in training.
     pub(crate) target: Vec<f32>,
     /// As `target`.
     pub(crate) weight: Vec<f32>,
@@ -78,6 +86,13 @@ fn anchors(inputs: &HeadInputs, row: usize) -> [f32; 3] {
     ]
 }
 
+/// What the step at `point` can lean on.
+#[inline(always)]
+fn recent(inputs: &HeadInputs, point: usize) -> [f32; RECENT] {
+    let plane = inputs.recent.len() / RECENT;
+    std::array::from_fn(|k| inputs.recent[k * plane + point])
+}
+
 /// P10, P50 and P90 of one step.
 #[inline(always)]
 fn quantiles(
@@ -86,13 +101,16 @@ fn quantiles(
     at: usize,
     block: usize,
     own: [f32; 3],
-    yesterday: f32,
+    recent: [f32; RECENT],
 ) -> [f32; 3] {
     let [below, above, last] = own;
     let number = |k: usize| at + k * block;
-    let median = a.sigmoid[number(0)] * last + a.sigmoid[number(1)] * yesterday + x[number(2)];
-    let lower = median - (below * a.softplus[number(3)] + a.softplus[number(5)]);
-    let upper = median + (above * a.softplus[number(4)] + a.softplus[number(6)]);
+    let mut median = a.sigmoid[number(0)] * last + x[number(SHIFT)] * a.sigmoid[number(GATE)];
+    for (k, value) in recent.into_iter().enumerate() {
+        median += a.sigmoid[number(1 + k)] * value;
+    }
+    let lower = median - (below * a.softplus[number(BELOW)] + a.softplus[number(BELOW_MORE)]);
+    let upper = median + (above * a.softplus[number(ABOVE)] + a.softplus[number(ABOVE_MORE)]);
     [lower, median, upper]
 }
 
@@ -114,8 +132,8 @@ pub(crate) fn head_quantiles(numbers: &[f32], inputs: &HeadInputs) -> Vec<f32> {
             for r in 0..count {
                 let own = anchors(inputs, first + r);
                 for i in 0..block {
-                    let yesterday = inputs.yesterday[(first + r) * block + i];
-                    let found = quantiles(x, &a, r * width + i, block, own, yesterday);
+                    let recent = recent(inputs, (first + r) * block + i);
+                    let found = quantiles(x, &a, r * width + i, block, own, recent);
                     for (k, value) in found.into_iter().enumerate() {
                         out[(k * count + r) * block + i] = value;
                     }
@@ -199,9 +217,9 @@ fn row_loss(
     let mut loss = 0.0;
     for i in 0..block {
         let point = row * block + i;
-        let (yesterday, target) = (inputs.yesterday[point], inputs.target[point]);
+        let (recent, target) = (recent(inputs, point), inputs.target[point]);
         let weight = inputs.weight[point] * share;
-        let found = quantiles(x, a, at + i, block, own, yesterday);
+        let found = quantiles(x, a, at + i, block, own, recent);
         let mut slopes = [0.0_f32; 3];
         for ((quantile, tau), slope) in found.into_iter().zip(QUANTILES).zip(&mut slopes) {
             let d = target - quantile;
@@ -212,13 +230,17 @@ fn row_loss(
         let [lower, median, upper] = slopes;
         let whole = lower + median + upper;
         let sigmoid = |k: usize| a.sigmoid[at + k * block + i];
-        gradient[i] = whole * last * sigmoid(0) * (1.0 - sigmoid(0));
-        gradient[block + i] = whole * yesterday * sigmoid(1) * (1.0 - sigmoid(1));
-        gradient[2 * block + i] = whole;
-        gradient[3 * block + i] = -lower * below * sigmoid(3);
-        gradient[4 * block + i] = upper * above * sigmoid(4);
-        gradient[5 * block + i] = -lower * sigmoid(5);
-        gradient[6 * block + i] = upper * sigmoid(6);
+        let slope = |k: usize| sigmoid(k) * (1.0 - sigmoid(k));
+        gradient[i] = whole * last * slope(0);
+        for (k, value) in (1..).zip(recent) {
+            gradient[k * block + i] = whole * value * slope(k);
+        }
+        gradient[SHIFT * block + i] = whole * sigmoid(GATE);
+        gradient[GATE * block + i] = whole * x[at + SHIFT * block + i] * slope(GATE);
+        gradient[BELOW * block + i] = -lower * below * sigmoid(BELOW);
+        gradient[ABOVE * block + i] = upper * above * sigmoid(ABOVE);
+        gradient[BELOW_MORE * block + i] = -lower * sigmoid(BELOW_MORE);
+        gradient[ABOVE_MORE * block + i] = upper * sigmoid(ABOVE_MORE);
     }
     loss
 }

@@ -1,7 +1,8 @@
 //! The operations of this module as plain tensor operations: what the kernels are held against, and what other devices run.
 
+use super::head::{ABOVE, ABOVE_MORE, BELOW, BELOW_MORE, GATE, SHIFT};
 use super::{HeadInputs, LstmWeights};
-use crate::config::{HEAD, QUANTILES};
+use crate::config::{HEAD, QUANTILES, RECENT};
 use burn::tensor::activation::{log_sigmoid, relu, sigmoid, softmax, tanh};
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Tensor, TensorData};
@@ -101,13 +102,21 @@ pub(super) fn quantiles(numbers: &Tensor<3>, inputs: &HeadInputs) -> [Tensor<4>;
         let values = inputs.anchors[k * plane..(k + 1) * plane].to_vec();
         constant(values, [metrics, 1, batch, 1], numbers)
     };
-    let yesterday = constant(inputs.yesterday.clone(), sizes(inputs), numbers);
-    let median = sigmoid(part(0))
+    let points = inputs.recent.len() / RECENT;
+    let start = sigmoid(part(0))
         .mul(anchor(2))
-        .add(sigmoid(part(1)).mul(yesterday))
-        .add(part(2));
-    let below = width(3).mul(anchor(0)).add(width(5));
-    let above = width(4).mul(anchor(1)).add(width(6));
+        .add(sigmoid(part(GATE)).mul(part(SHIFT)));
+    let median =
+        inputs
+            .recent
+            .chunks_exact(points.max(1))
+            .zip(1..)
+            .fold(start, |sum, (recent, k)| {
+                let recent = constant(recent.to_vec(), sizes(inputs), numbers);
+                sum.add(sigmoid(part(k)).mul(recent))
+            });
+    let below = width(BELOW).mul(anchor(0)).add(width(BELOW_MORE));
+    let above = width(ABOVE).mul(anchor(1)).add(width(ABOVE_MORE));
     [median.clone().sub(below), median.clone(), median.add(above)]
 }
 

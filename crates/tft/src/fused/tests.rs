@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::head::{ABOVE_MORE, BELOW_MORE, SHIFT};
 use super::*;
-use crate::config::HEAD;
+use crate::config::{HEAD, RECENT};
 use crate::net::Random;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -202,14 +203,14 @@ fn head_inputs() -> HeadInputs {
     anchors[..2 * metrics * batch]
         .iter_mut()
         .for_each(|v| *v = v.abs());
-    let (yesterday, target) = (values(points, 2, 2.0), values(points, 3, 3.0));
+    let (recent, target) = (values(RECENT * points, 2, 2.0), values(points, 3, 3.0));
     HeadInputs {
         metrics,
         tokens,
         batch,
         block,
         anchors,
-        yesterday,
+        recent,
         target,
         total: weight.iter().sum(),
         weight,
@@ -237,14 +238,15 @@ fn head_is_the_formulas_and_the_masked_pinball_loss() {
 
 #[test]
 fn pinball_by_hand() {
-    // P10, P50, P90 of three steps; the numbers that give them with all anchors 0: shift = median, additive widths.
+    // P10, P50, P90 of three steps; the numbers that give them with all anchors 0: a shift twice the median, halved by a gate of 0,
+    // and additive widths.
     let quantiles: [[f32; 3]; 3] = [[1.0, 2.0, 3.0], [-1.0, 0.0, 1.0], [0.0, 1.0, 5.0]];
     let inverse = |width: f32| (width.exp() - 1.0).ln();
     let mut numbers = vec![0.0; HEAD * 3];
     for (i, [low, mid, high]) in quantiles.into_iter().enumerate() {
-        numbers[2 * 3 + i] = mid;
-        numbers[5 * 3 + i] = inverse(mid - low);
-        numbers[6 * 3 + i] = inverse(high - mid);
+        numbers[SHIFT * 3 + i] = 2.0 * mid;
+        numbers[BELOW_MORE * 3 + i] = inverse(mid - low);
+        numbers[ABOVE_MORE * 3 + i] = inverse(high - mid);
     }
     let inputs = HeadInputs {
         metrics: 1,
@@ -252,7 +254,7 @@ fn pinball_by_hand() {
         batch: 1,
         block: 3,
         anchors: vec![0.0; 3],
-        yesterday: vec![0.0; 3],
+        recent: vec![0.0; RECENT * 3],
         target: vec![4.0, 99.0, 0.5],
         weight: vec![1.0, 0.0, 2.0],
         total: 3.0,

@@ -3,12 +3,14 @@
 //! In units of the window's own scale, with `a = P50 − P10` and `b = P90 − P50` of its last 24 hours:
 //!
 //! ```text
-//! median = σ(l) · (last value − P50) + σ(y) · (same step yesterday − P50) + shift
+//! median = σ(l) · (last value − P50) + Σ σ(rₖ) · (recentₖ − P50) + σ(g) · shift
 //! upper  = median + b · softplus(u₁) + softplus(u₂)
 //! lower  = median − a · softplus(d₁) − softplus(d₂)
 //! ```
 //!
-//! The additive widths open an interval where the last day was constant (`a = b = 0`). The layer starts at the quantiles
+//! Recent are the same step yesterday, the same minute of the last hour, and that minute's mean over the last four hours and over the
+//! day: jobs that run every hour are seen by them alone. The gate lets the median stay exactly where it was, which is what a
+//! value that hardly ever changes needs. The additive widths open an interval where the last day was constant (`a = b = 0`). The layer starts at the quantiles
 //! of the last 24 hours, which is the best naive forecast of most metrics: training only has to improve on it.
 
 use super::random::Random;
@@ -16,8 +18,11 @@ use crate::config::{HEAD, Shape};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// First values of the seven numbers: both naive forecasts off, no shift, own widths as they are, no additive width.
-const START: [f32; HEAD] = [-2.5, -2.5, 0.0, 0.541_325, 0.541_325, -4.0, -4.0];
+/// First values of a step's numbers: last value and recent ones nearly off, no shift, own widths as they are, hardly any additive
+/// width.
+const START: [f32; HEAD] = [
+    -2.5, -2.5, -3.0, -3.0, -3.0, 0.0, 0.0, 0.541_325, 0.541_325, -4.0, -4.0,
+];
 /// First weights are small, so that the start is what [`START`] says.
 const SMALL: usize = 40;
 
@@ -57,7 +62,7 @@ impl Head {
         }
     }
 
-    /// The seven numbers of each step, `[metrics, H × batch, HEAD × block]`, of `token`: `[H × batch, hidden]`, `yesterday`:
+    /// The numbers of each step, `[metrics, H × batch, HEAD × block]`, of `token`: `[H × batch, hidden]`, `yesterday`:
     /// `[metrics, H × batch, variable]` and `summary`: `[metrics, batch, variable]`.
     pub(crate) fn forward(
         &self,

@@ -7,7 +7,7 @@ use super::lstm::{Lstm, encode_decode};
 use super::random::{Random, dropped};
 use super::select::{Selection, SelectionSizes};
 use crate::batch::Batch;
-use crate::config::{STATIC_FEATURES, Shape};
+use crate::config::{Parts, STATIC_FEATURES, Shape};
 use crate::fused::{self, HeadInputs};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
@@ -42,6 +42,7 @@ pub(crate) struct Network {
 /// A batch on a device; shapes as in [`Batch`].
 pub(crate) struct Inputs {
     batch: usize,
+    parts: Parts,
     past: Tensor<3>,
     future: Tensor<3>,
     statics: Tensor<3>,
@@ -66,6 +67,7 @@ impl Inputs {
         let rows = shape.future() * n;
         let inputs = Self {
             batch: n,
+            parts: shape.config.parts,
             past: tensor(
                 &mut batch.past,
                 [v, shape.past() * n, shape.past_features()],
@@ -86,7 +88,7 @@ impl Inputs {
             batch: n,
             block: shape.config.block,
             anchors: std::mem::take(&mut batch.anchors),
-            yesterday: std::mem::take(&mut batch.yesterday),
+            recent: std::mem::take(&mut batch.recent),
             target: std::mem::take(&mut batch.target),
             weight: std::mem::take(&mut batch.weight),
             total: batch.total,
@@ -151,8 +153,9 @@ impl Network {
     /// The head's numbers for a batch; with `random`, as in training.
     pub(crate) fn forward(&self, inputs: Inputs, mut random: Option<&mut Random>) -> Output {
         let random = &mut random;
-        let n = inputs.batch;
-        let statics = self.statics.forward(inputs.statics, None, random);
+        let (n, parts) = (inputs.batch, inputs.parts);
+        let select = parts.selection;
+        let statics = self.statics.forward(inputs.statics, None, random, select);
         let identity = inputs
             .profile
             .matmul(self.profile.val())
@@ -164,24 +167,25 @@ impl Network {
             inputs.past,
             Some(self.past_context.forward(whole.clone())),
             random,
+            select,
         );
         let future = self.future.forward(
             inputs.future,
             Some(self.future_context.forward(whole.clone())),
             random,
+            select,
         );
 
-        let hidden = tanh(self.hidden_context.forward(whole.clone()));
-        let cell = self.cell_context.forward(whole.clone());
-        let layers = [&self.encoder, &self.decoder];
-        let seen = encode_decode(
-            layers,
-            [past.token.clone(), future.token.clone()],
-            hidden,
-            cell,
-        );
-        let tokens = Tensor::cat(vec![past.token, future.token], 0);
-        let locals = self.after_lstm.forward(dropped(seen, random), tokens);
+        let tokens = Tensor::cat(vec![past.token.clone(), future.token.clone()], 0);
+        let locals = if parts.lstm {
+            let hidden = tanh(self.hidden_context.forward(whole.clone()));
+            let cell = self.cell_context.forward(whole.clone());
+            let layers = [&self.encoder, &self.decoder];
+            let seen = encode_decode(layers, [past.token, future.token], hidden, cell);
+            self.after_lstm.forward(dropped(seen, random), tokens)
+        } else {
+            tokens
+        };
 
         let context = self.enrich_context.forward(whole);
         let all = self.enrich.forward(locals.clone(), Some(context), random);

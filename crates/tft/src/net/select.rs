@@ -2,13 +2,15 @@
 //!
 //! Each variable has its own small network; all of them are one batched product over stacked weights. What a token
 //! becomes is the sum over variables of weight × projection of the embedding, which is one product too.
-//! The weights are given back: they say what drove a forecast.
+//! The weights are given back: they say what drove a forecast. Their scores are bounded, so that no variable weighs more than e² times
+//! another: without a bound the softmax saturates within an epoch, one variable takes all, and the others no longer learn.
 
 use super::gate::Hidden;
 use super::random::{Random, constant, dropped};
 use crate::fused;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
+use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Tensor};
 
 /// Selection among `variables` variables.
@@ -71,18 +73,24 @@ impl Selection {
         }
     }
 
-    /// `x`: `[variables, tokens × batch, features]`; `context`: `[batch, hidden]`.
+    /// `x`: `[variables, tokens × batch, features]`; `context`: `[batch, hidden]`. Unless `select`, all variables weigh the same.
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
         context: Option<Tensor<2>>,
         random: &mut Option<&mut Random>,
+        select: bool,
     ) -> Selected {
         let [variables, rows, _] = x.dims();
         let flat = fused::elu(x.matmul(self.embed.val()), self.embed_bias.val());
         let [_, width] = flat.dims();
         let hidden = self.hidden.forward(flat.clone(), context);
-        let scores = self.scores.forward(dropped(hidden, random));
+        let scores = tanh(self.scores.forward(dropped(hidden, random)));
+        let scores = if select {
+            scores
+        } else {
+            scores.mul_scalar(0.0)
+        };
         let token = self
             .project
             .forward(fused::weigh(flat.clone(), scores.clone()));

@@ -8,7 +8,7 @@ use super::lstm::{Lstm, encode_decode};
 use super::random::{Random, constant};
 use super::{Inputs, Network};
 use crate::batch::{Assembler, Batch, Source};
-use crate::config::{Shape, TftConfig};
+use crate::config::{HEAD, Parts, RECENT, Shape, TftConfig};
 use crate::data::{Columns, Series};
 use crate::device::tests::handle;
 use crate::fused::{HeadInputs, head_loss, head_quantiles};
@@ -28,6 +28,7 @@ pub(crate) fn small() -> Shape {
         dropout: 0.0,
         id_buckets: 8,
         id_dropout: 0.3,
+        parts: Parts::default(),
     };
     let shape = Shape {
         config,
@@ -35,6 +36,7 @@ pub(crate) fn small() -> Shape {
         context: 24,
         horizon: 8,
         day: 24,
+        hour: 1,
         profiles: 2,
         states: 2,
     };
@@ -50,11 +52,11 @@ fn assembler(shape: Shape) -> Assembler {
             floor: vec![0.1; m],
             spread: vec![5.0; m],
             centre: vec![0.0; m],
+            widths: vec![[1.0; 2]; m],
         },
         step_ms: 3_600_000,
         time_zone: chrono_tz::UTC,
         known: vec![contract::server_id("a")],
-        metric_weight: vec![1.0; m],
     }
 }
 
@@ -148,7 +150,7 @@ fn attention_of_equal_keys_is_the_mean_of_the_values() {
 fn quantiles(
     numbers: Tensor<3>,
     anchors: Vec<f32>,
-    yesterday: Vec<f32>,
+    recent: Vec<f32>,
     batch: usize,
 ) -> [Vec<f32>; 3] {
     let shape = small();
@@ -158,7 +160,7 @@ fn quantiles(
         batch,
         block: shape.config.block,
         anchors,
-        yesterday,
+        recent,
         target: Vec::new(),
         weight: Vec::new(),
         total: 0.0,
@@ -174,9 +176,9 @@ fn a_new_head_gives_nearly_the_quantiles_of_the_last_day() {
     let head = Head::new(&shape, &mut Random::new(1, 0.0), &device);
     let zeros = |rows| Tensor::<3>::zeros([3, rows, 4], &device);
     let numbers = head.forward(Tensor::zeros([2, 8], &device), zeros(2), zeros(1));
-    // P50 − P10 = 2, P90 − P50 = 3, last value and yesterday at P50.
+    // P50 − P10 = 2, P90 − P50 = 3, last value and all recent ones at P50.
     let anchors = [[2.0; 3], [3.0; 3], [0.0; 3]].concat();
-    let [low, mid, high] = quantiles(numbers, anchors, vec![0.0; 24], 1);
+    let [low, mid, high] = quantiles(numbers, anchors, vec![0.0; RECENT * 24], 1);
     for ((low, mid), high) in low.iter().zip(&mid).zip(&high) {
         assert!(
             (low + 2.0).abs() < 0.03 && mid.abs() < 1e-6 && (high - 3.0).abs() < 0.03,
@@ -203,7 +205,7 @@ fn quantiles_never_cross_whatever_the_weights() {
             inputs([3, 8, 4], seed + 9, 500.0),
             inputs([3, 4, 4], seed, 500.0),
         );
-        let [low, mid, high] = quantiles(numbers, batch.anchors, batch.yesterday, 4);
+        let [low, mid, high] = quantiles(numbers, batch.anchors, batch.recent, 4);
         assert!(
             low.iter().zip(&mid).all(|(a, b)| a <= b) && mid.iter().zip(&high).all(|(a, b)| a <= b)
         );
@@ -217,7 +219,7 @@ fn shapes_fit_and_weights_sum_to_one() {
     let network = Network::new(&shape, 1, &device);
     let mut b = batch(shape, 5);
     let output = network.forward(Inputs::new(&mut b, &shape, &device).0, None);
-    assert_eq!(output.numbers.dims(), [3, 10, 28]);
+    assert_eq!(output.numbers.dims(), [3, 10, 4 * HEAD]);
     assert_eq!(output.scores.dims(), [30, 4]);
     assert_eq!(output.attention.dims(), [5, 2, 8]);
     close(output.attention.sum_dim(2), &[1.0; 10]);

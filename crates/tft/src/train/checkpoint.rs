@@ -65,7 +65,6 @@ pub(crate) struct Identity {
 pub(crate) struct Fixed {
     pub(crate) normalisation: Normalisation,
     pub(crate) known: Vec<u32>,
-    pub(crate) metric_weight: Vec<f32>,
 }
 
 /// The best weights so far.

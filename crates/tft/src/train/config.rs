@@ -122,7 +122,7 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// Largest norm of all gradients together.
     pub clip_norm: f32,
-    /// Share of the time span, at its end, that validates.
+    /// Share of the time span, at its end, that validates; no more than the last 36 hours.
     pub validation_share: f64,
     /// Windows that validate, at most; evenly spread.
     pub validation_windows: usize,
@@ -151,7 +151,7 @@ impl TrainConfig {
             weight_decay: 1e-2,
             clip_norm: 1.0,
             validation_share: 0.2,
-            validation_windows: 1024,
+            validation_windows: 4096,
             patience: 3,
             max_seconds: Some(MAX_SECONDS),
             device: Device::Auto,

@@ -1,11 +1,13 @@
 //! Epochs: steps, validation, checkpoints, and what ends them.
 
 use super::TrainError;
+use super::calibrate;
 use super::checkpoint::{BestWeights, Checkpoint, Fixed, Identity, Place, save_optimiser};
 use super::config::TrainConfig;
 use super::feed::{Feed, Step};
 use super::finish::{Outcome, Trained};
 use super::info::{EpochInfo, Stop};
+use super::objective::Objective;
 use super::optimise::{Failed, Optimiser};
 use super::plan::{Plan, Window};
 use super::schedule::{share, since_best};
@@ -15,7 +17,7 @@ use super::watch::{Hooks, Progress};
 use crate::batch::Assembler;
 use crate::data::Columns;
 use crate::domain::Domain;
-use crate::eval::{self, Report};
+use crate::eval;
 use crate::model::Model;
 use crate::net::Network;
 use std::sync::mpsc::Receiver;
@@ -35,6 +37,7 @@ pub(super) struct Run<'a> {
     columns: &'a [Columns],
     plan: &'a Plan,
     assembler: Assembler,
+    objective: Objective,
     domain: &'a Domain,
     config: &'a TrainConfig,
     identity: Option<Identity>,
@@ -47,8 +50,6 @@ pub(super) struct Run<'a> {
     steps_planned: u64,
     history: Vec<EpochInfo>,
     best: Option<BestWeights>,
-    /// Of the best weights; absent where they come from a checkpoint.
-    report: Option<Report>,
 }
 
 /// Why the steps of an epoch ended.
@@ -70,6 +71,13 @@ impl<'a> Run<'a> {
             columns: ground.columns,
             plan: ground.plan,
             assembler: started.assembler,
+            objective: Objective::learn(
+                ground.columns,
+                &ground
+                    .plan
+                    .epoch(ground.columns, ground.domain.step_ms, config, 0),
+                ground.domain,
+            ),
             domain: ground.domain,
             config,
             identity: started.identity,
@@ -81,7 +89,6 @@ impl<'a> Run<'a> {
             steps_planned: 1,
             history: started.history,
             best: started.best,
-            report: None,
         };
         let steps = run.windows(1).len().div_ceil(config.windows_per_step());
         run.steps_planned = steps.saturating_mul(config.epochs.max(1)) as u64;
@@ -136,9 +143,11 @@ impl<'a> Run<'a> {
     fn epoch(&mut self, hooks: &mut Hooks<'_>) -> Result<Option<Stop>, TrainError> {
         let windows = self.windows(self.place.epoch);
         let (assembler, columns) = (self.assembler.clone(), self.columns);
+        let objective = self.objective.clone();
         loop {
             let feed = Feed {
                 assembler: &assembler,
+                objective: &objective,
                 columns,
                 windows: &windows,
                 per_step: self.config.windows_per_step(),
@@ -218,7 +227,6 @@ impl<'a> Run<'a> {
             fixed: Fixed {
                 normalisation: self.assembler.normalisation.clone(),
                 known: self.assembler.known.clone(),
-                metric_weight: self.assembler.metric_weight.clone(),
             },
             place: Place {
                 seconds: self.seconds(),
@@ -291,7 +299,6 @@ impl<'a> Run<'a> {
                 network: model.network,
                 moments: self.optimiser.moments(),
             });
-            self.report = Some(report);
         }
         Ok(())
     }
@@ -339,14 +346,14 @@ impl<'a> Run<'a> {
 
     pub(super) fn finish(mut self, stop: Stop) -> Result<Trained, TrainError> {
         let best = self.best.take().ok_or(TrainError::Stopped)?;
-        let model = self.model(best.network);
-        let report = match self.report.take() {
-            Some(report) => report,
-            None => eval::judge(&model, self.columns, &self.plan.validation, |_, _, _| {})?,
-        };
+        let mut model = self.model(best.network);
+        let validation = &self.plan.validation;
+        model.assembler.normalisation.widths =
+            calibrate::widths(&model, self.columns, validation, &self.objective)?;
+        let report = eval::judge(&model, self.columns, validation, |_, _, _| {})?;
         let outcome = Outcome {
             stop,
-            final_val_loss: best.val_loss,
+            final_val_loss: report.loss.unwrap_or(best.val_loss),
             report,
             seconds: self.seconds(),
             samples_per_second: self.samples_per_second(),

@@ -1,5 +1,6 @@
 //! Batches of an epoch, assembled in another thread while the step before runs.
 
+use super::objective::Objective;
 use super::plan::Window;
 use super::seed::mixed;
 use crate::batch::{Assembler, Batch, Source};
@@ -23,6 +24,7 @@ pub(crate) struct Step {
 /// What is read, and how it is cut.
 pub(crate) struct Feed<'a> {
     pub(crate) assembler: &'a Assembler,
+    pub(crate) objective: &'a Objective,
     pub(crate) columns: &'a [Columns],
     /// The epoch's, in their order.
     pub(crate) windows: &'a [Window],
@@ -68,11 +70,16 @@ impl Feed<'_> {
                         issue,
                     })
                     .collect();
-                self.assembler
-                    .assemble(&sources, true, |_| rng.random_bool(hidden))
+                let mut batch = self
+                    .assembler
+                    .assemble(&sources, true, |_| rng.random_bool(hidden));
+                batch.weigh(&self.assembler.shape, |b, metric, scale| {
+                    self.objective.weight(chunk[b].0, metric, scale)
+                });
+                batch
             })
             .collect();
-        // Each pass gives its part of the loss of all: that is divided by the weights of all.
+        // Each pass gives its part of the loss of all: that is divided by the targets of all.
         let total = passes.iter().map(|batch| batch.total).sum();
         passes.iter_mut().for_each(|batch| batch.total = total);
         Step {

@@ -1,14 +1,15 @@
 //! Training: from a fleet's past to a model.
 //!
-//! * [`config`]: presets and limits; [`schedule`]: learning rates; [`plan`]: which windows train and which validate; [`start`]: from nothing,
+//! * [`config`]: presets and limits; [`schedule`]: learning rates; [`plan`]: which windows train and which validate; [`objective`]: what is minimised; [`start`]: from nothing,
 //!   from a model or from a checkpoint; [`feed`]: batches, assembled in another thread; [`optimise`]: one step, [`adam`] its last part;
-//!   [`engine`]: epochs, early stopping, limits; [`checkpoint`]: what it takes to go on; [`finish`], [`info`]: what is said about it
+//!   [`engine`]: epochs, early stopping, limits; [`checkpoint`]: what it takes to go on; [`calibrate`]: widths of the intervals; [`finish`], [`info`]: what is said about it
 //!   afterwards.
 //!
 //! The split is in time: the last fifth of the data validates, and nothing of it trains. The same data, configuration and seed
 //! give the same weights on the same device, in one go or from a checkpoint, unless a time limit cuts in.
 
 mod adam;
+mod calibrate;
 mod checkpoint;
 mod config;
 mod engine;
@@ -16,6 +17,7 @@ mod faults;
 mod feed;
 mod finish;
 mod info;
+mod objective;
 mod optimise;
 mod plan;
 mod schedule;

@@ -15,6 +15,9 @@ pub(crate) type Window = (usize, usize);
 /// Steps between two validation windows of a server, before they are thinned.
 const VALIDATION_STRIDE: usize = 12;
 
+/// The newest data are worth most to a training, and what validates does not train: a day with the horizon after it is enough.
+const LONGEST_VALIDATION_MS: i64 = 36 * 3_600_000;
+
 /// The split of a training.
 pub(crate) struct Plan {
     /// Start of the data that are used, ms.
@@ -58,8 +61,8 @@ impl Plan {
         let wanted_ms = (config.days.clamp(0.0, 100_000.0) * 86_400_000.0) as i64;
         let from_ms = earliest.max(to_ms.saturating_sub(wanted_ms));
         let span = to_ms.saturating_sub(from_ms);
-        let border_ms =
-            to_ms.saturating_sub((span as f64 * config.validation_share.clamp(0.01, 0.5)) as i64);
+        let share = (span as f64 * config.validation_share.clamp(0.01, 0.5)) as i64;
+        let border_ms = to_ms.saturating_sub(share.min(LONGEST_VALIDATION_MS));
         let mut plan = Self {
             from_ms,
             border_ms,

@@ -13,11 +13,9 @@ use crate::domain::Domain;
 use crate::eval;
 use crate::model::Model;
 use crate::net::Network;
+use crate::scale::Normalisation;
 use burn::module::Module;
 use burn::tensor::Device;
-
-/// Windows on which the naive loss of each metric is measured before training.
-const NAIVE_WINDOWS: usize = 256;
 
 /// What a training starts from.
 #[derive(Debug, Clone, Copy)]
@@ -124,28 +122,22 @@ impl Ground<'_> {
         }
     }
 
-    /// Units, known servers and weights of the metrics: those of the training windows only.
+    /// Units and known servers.
     fn learn(&self, model: Option<&Model>) -> Fixed {
         let mut known: Vec<u32> = self.columns.iter().map(|c| c.id).collect();
         known.extend(model.iter().flat_map(|m| m.known_ids()));
         known.sort_unstable();
         known.dedup();
         let metrics = self.shape.metrics;
-        let fixed = Fixed {
+        Fixed {
             normalisation: match model {
-                Some(model) => model.assembler.normalisation.clone(),
+                Some(model) => Normalisation {
+                    widths: vec![[1.0; 2]; metrics],
+                    ..model.assembler.normalisation.clone()
+                },
                 None => eval::units(self.columns, metrics),
             },
             known,
-            metric_weight: vec![1.0; metrics],
-        };
-        let mut assembler = self.assembler(fixed.clone());
-        let step_ms = self.domain.step_ms;
-        let windows = self.plan.epoch(self.columns, step_ms, self.config, 0);
-        assembler.weigh(self.columns, &windows[..windows.len().min(NAIVE_WINDOWS)]);
-        Fixed {
-            metric_weight: assembler.metric_weight,
-            ..fixed
         }
     }
 
@@ -156,7 +148,6 @@ impl Ground<'_> {
             step_ms: self.domain.step_ms,
             time_zone: self.domain.time_zone,
             known: fixed.known,
-            metric_weight: fixed.metric_weight,
         }
     }
 }
