@@ -9,7 +9,7 @@ mod values;
 pub(crate) use args::{
     ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DemoArgs,
     DlqCommand, EvalArgs, Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand,
-    SimulateArgs, TailArgs, TimeRange, TopicsCommand, TrainArgs,
+    SimulateArgs, TailArgs, TimeRange, TopicsCommand, TrainArgs, TuneArgs,
 };
 pub(crate) use values::TailFrom;
 

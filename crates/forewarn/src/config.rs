@@ -179,9 +179,34 @@ pub(crate) struct TrainSettings {
     pub(crate) days: Option<f64>,
     /// The preset's where not set.
     pub(crate) max_seconds: Option<f64>,
+    /// Without it sizes and learning rate are the defaults.
+    pub(crate) tuned: Option<Tuned>,
     /// Directory of the train role's checkpoints; without it there are none.
     pub(crate) checkpoints: Option<PathBuf>,
     pub(crate) checkpoint_every: Duration,
+}
+
+/// What a search found.
+#[derive(Debug, Clone)]
+pub(crate) struct Tuned {
+    pub(crate) path: PathBuf,
+    pub(crate) settings: tft::tune::Settings,
+}
+
+impl TrainSettings {
+    /// The network of a model that is trained anew.
+    pub(crate) fn network(&self) -> tft::TftConfig {
+        let tuned = self.tuned.as_ref();
+        tuned.map_or_else(tft::TftConfig::default, |tuned| tuned.settings.network)
+    }
+
+    /// Sets the learning rate that was found, unless the training goes on from a model.
+    pub(crate) fn tune(&self, config: &mut tft::TrainConfig) {
+        let anew = config.preset != tft::Preset::Incremental;
+        if let Some(tuned) = self.tuned.as_ref().filter(|_| anew) {
+            config.learning_rate = tuned.settings.learning_rate;
+        }
+    }
 }
 
 /// When a training may be decided.

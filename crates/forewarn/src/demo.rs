@@ -191,6 +191,7 @@ impl Demo<'_> {
             contract: Arc::clone(&ctx.contract),
             data,
             config,
+            network: tft::TftConfig::default(),
             now_ms: trained_ms,
             trigger: "first model".to_owned(),
             positions: Vec::new(),

@@ -63,6 +63,7 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<()> {
         Command::Simulate(args) => commands::simulate::run(args, &app()?).await,
         Command::Run(args) => commands::run::run(args, &app()?).await,
         Command::Train(args) => training::train_command(args, &app()?).await,
+        Command::Tune(args) => training::tune_command(args, &app()?).await,
         Command::Eval(args) => training::eval_command(args, &app()?).await,
         Command::Bench(args) => commands::bench::run(args, &app()?).await,
         Command::Archive(args) => commands::archive::run(args, &app()?).await,

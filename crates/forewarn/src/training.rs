@@ -6,7 +6,7 @@
 //! * `origin`: where its data come from, and what may be claimed for it.
 //! * `report`: what people read of it.
 //! * `loading`: a registered version as it is served.
-//! * `command`: `forewarn train` and `forewarn eval`.
+//! * `command`: `forewarn train` and `forewarn eval`; `tuning`: `forewarn tune`.
 
 mod baseline;
 mod build;
@@ -17,6 +17,7 @@ mod loading;
 mod origin;
 mod report;
 mod stored;
+mod tuning;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ pub(crate) use self::loading::{
     LoadedModel, Resumable, check_production, load_model, load_to_resume,
 };
 pub(crate) use self::origin::{Origin, Past, command_line};
+pub(crate) use self::tuning::tune_command;
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
 

@@ -49,6 +49,13 @@ pub struct Found {
     pub cut_short: bool,
 }
 
+/// Of what a search wrote, what a training reads.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Chosen {
+    /// See [`Found::best`].
+    pub best: Settings,
+}
+
 /// `count` settings around `network` and `config`, which are the first.
 #[must_use]
 pub fn candidates(

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Simulate(SimulateArgs),
     /// Train a model on parquet files, without a broker
     Train(TrainArgs),
+    /// Search for better sizes, dropout, features and learning rate in the time given
+    Tune(TuneArgs),
     /// Measure a model on a parquet file, beside naive forecasts
     Eval(EvalArgs),
     /// The archive of all topics in the lake
@@ -261,7 +263,44 @@ pub(crate) struct TrainArgs {
     /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<tft::Device>,
+    /// Leave parts of the network out, to see what they are worth: lstm, selection, yesterday, hours, summaries, identity
+    #[arg(long, value_name = "PART,…", value_delimiter = ',')]
+    pub(crate) without: Vec<String>,
     /// Same seed, same model
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// Arguments of `tune`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forewarn tune --data records.parquet --seconds 3600 --out tuned.json\n  forewarn --set train.tuned=tuned.json train --data records.parquet"
+)]
+pub(crate) struct TuneArgs {
+    /// Parquet file, or a directory of them, with raw records or rollups
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) range: TimeRange,
+    /// Only servers whose name matches, or those that @FILE names
+    #[arg(long, value_parser = values::servers, value_name = "GLOB|@FILE")]
+    pub(crate) servers: Option<Servers>,
+    /// Only the last days of the data
+    #[arg(long, default_value_t = 30.0, value_name = "N", value_parser = values::factor)]
+    pub(crate) days: f64,
+    /// Time for all trainings together
+    #[arg(long, default_value_t = 3600.0, value_name = "N", value_parser = crate::config::seconds)]
+    pub(crate) seconds: f64,
+    /// Settings to begin with; half of them go on, twice as long, and so on
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub(crate) candidates: u32,
+    /// Where the table and the best settings go; train.tuned reads it
+    #[arg(long, default_value = "tuned.json", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Where to train [default: model.device]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<tft::Device>,
+    /// Same seed, same candidates
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }

@@ -134,6 +134,11 @@ pub(crate) const KEYS: &[Key] = &[
         "longest training; the preset's when not set",
     ),
     key(
+        "train.tuned",
+        "",
+        "file that forewarn tune wrote: sizes, dropout, parts and learning rate of a model that is trained anew",
+    ),
+    key(
         "train.checkpoints",
         "",
         "directory of checkpoints; without it a stopped training of the train role is lost",

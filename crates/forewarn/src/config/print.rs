@@ -110,6 +110,10 @@ impl Settings {
             "train.preset" => text(&self.train.preset),
             "train.days" => self.train.days.map(Value::Float),
             "train.max_seconds" => self.train.max_seconds.map(Value::Float),
+            "train.tuned" => {
+                let tuned = self.train.tuned.as_ref();
+                tuned.map(|tuned| Value::String(tuned.path.display().to_string()))
+            }
             "train.checkpoints" => {
                 let path = self.train.checkpoints.as_ref();
                 path.map(|path| Value::String(path.display().to_string()))

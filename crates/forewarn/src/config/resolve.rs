@@ -13,7 +13,7 @@ use super::values;
 use super::{
     ArchiveSettings, DecisionSettings, DriftPolicy, DriftSettings, ForecastSettings, KafkaSettings,
     LakeSettings, LogFormat, LogSettings, Property, QuietSettings, RegistrySettings,
-    RollupSettings, Settings, TelemetrySettings, TopicSettings, TrainSettings,
+    RollupSettings, Settings, TelemetrySettings, TopicSettings, TrainSettings, Tuned,
 };
 
 /// Properties that only Forewarn may set, and what to use instead.
@@ -174,6 +174,17 @@ fn read_device(text: &str) -> Result<tft::Device, String> {
     Ok(device)
 }
 
+/// Reads the file, so that one that is not there or not sound is found before anything starts.
+fn read_tuned(text: &str) -> Result<Tuned, String> {
+    let bytes = std::fs::read(text).map_err(|e| format!("cannot read {text}: {e}"))?;
+    let found: tft::tune::Chosen = serde_json::from_slice(&bytes)
+        .map_err(|e| format!("{text} is not what forewarn tune --out writes: {e}"))?;
+    Ok(Tuned {
+        path: PathBuf::from(text),
+        settings: found.best,
+    })
+}
+
 fn read_train(r: &mut Reader) -> Option<TrainSettings> {
     let preset = r.read("train.preset", |text| one_of(text, &PRESETS));
     let days = r.read_optional("train.days", |text| match text.parse::<f64>() {
@@ -181,12 +192,14 @@ fn read_train(r: &mut Reader) -> Option<TrainSettings> {
         _ => Err("must be a number of days above 0".to_owned()),
     });
     let max_seconds = r.read_optional("train.max_seconds", values::seconds);
+    let tuned = r.read_optional("train.tuned", read_tuned);
     let checkpoints = r.read_optional("train.checkpoints", |text| Ok(PathBuf::from(text)));
     let checkpoint_every = r.read("train.checkpoint_every", values::positive_duration);
     Some(TrainSettings {
         preset: preset?,
         days,
         max_seconds,
+        tuned,
         checkpoints,
         checkpoint_every: checkpoint_every?,
     })

@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) contract: Arc<Contract>,
     pub(crate) data: tft::Dataset,
     pub(crate) config: tft::TrainConfig,
+    /// Sizes of a model that is trained anew.
+    pub(crate) network: tft::TftConfig,
     /// When it is, for the version and `trained_at`.
     pub(crate) now_ms: i64,
     /// `manual`, `drift`, `first model`, …
@@ -56,7 +58,7 @@ pub(crate) fn build(
     let contract = &job.contract;
     let size = match &job.resume {
         Some(resume) => resume.model.shape().config,
-        None => tft::TftConfig::default(),
+        None => job.network,
     };
     let trained = fit(&job, &size, progress)?;
     let weights = trained.model.save().context("write the model")?;

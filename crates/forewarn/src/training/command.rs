@@ -63,6 +63,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         contract: Arc::clone(&app.settings.contract),
         data,
         config,
+        network: network(args, app)?,
         now_ms,
         trigger: "manual".to_owned(),
         positions: Vec::new(),
@@ -158,6 +159,21 @@ fn sentences(claims: &[String]) -> String {
     claims.iter().map(|claim| format!("{claim}\n")).collect()
 }
 
+/// Sizes of a model that is trained anew, without the parts that are to be left out.
+fn network(args: &TrainArgs, app: &App) -> Result<tft::TftConfig> {
+    let mut network = app.settings.train.network();
+    for name in &args.without {
+        let part = network.parts.part(name).ok_or_else(|| {
+            Refusal::new(format!(
+                "--without {name}: expected one of {}",
+                tft::Parts::NAMES.join(", ")
+            ))
+        })?;
+        *part = false;
+    }
+    Ok(network)
+}
+
 /// The preset's settings with what the command line and the configuration say instead.
 fn config(
     preset: tft::Preset,
@@ -179,6 +195,7 @@ fn config(
     }
     config.accumulate = args.accumulate as usize;
     config.schedule = args.schedule;
+    settings.tune(&mut config);
     config
 }
 
@@ -305,7 +322,7 @@ async fn find_model(name: &str, registry_url: &str) -> Result<Loaded> {
     })?)
 }
 
-fn read(
+pub(super) fn read(
     path: &Path,
     contract: &Contract,
     range: TimeRange,
@@ -330,7 +347,7 @@ fn read(
     Ok((dataset(window), origin))
 }
 
-fn progress_bar(json: bool) -> ProgressBar {
+pub(super) fn progress_bar(json: bool) -> ProgressBar {
     if json || !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         return ProgressBar::hidden();
     }

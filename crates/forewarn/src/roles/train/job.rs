@@ -233,6 +233,7 @@ impl Worker {
         config.days = train.days.unwrap_or(config.days);
         config.max_seconds = train.max_seconds.or(config.max_seconds);
         config.device = self.ctx.config.device;
+        self.ctx.config.train.tune(&mut config);
         Ok(config)
     }
 
@@ -255,6 +256,7 @@ impl Worker {
             positions: positions.collect(),
             data: training::dataset(window),
             config,
+            network: self.ctx.config.train.network(),
             now_ms: self.ctx.clock.now_ms(),
             trigger: job.trigger.clone(),
             production: serving.map(|loaded| loaded.model),
