@@ -27,7 +27,7 @@ use self::history::{History, Inserted, UNKNOWN_STATE};
 pub(crate) use self::issue::prediction;
 use self::issue::{Due, Issuer};
 use super::batch::RollupRows;
-use super::offsets::{Resumed, changed, commit, resume};
+use super::offsets::{Commits, Resumed, changed, resume};
 use super::production::ProductionWatch;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends};
@@ -75,6 +75,7 @@ struct Forecaster {
     topic: Arc<str>,
     decoder: Decoder,
     consumer: Consumer,
+    commits: Commits,
     models: ProductionWatch,
     issuer: Issuer,
     partitions: BTreeMap<i32, Owned>,
@@ -105,6 +106,7 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
         issuer: Issuer::new(&ctx)?,
         topic: Arc::from(topic),
         consumer,
+        commits: Commits::default(),
         models,
         partitions: BTreeMap::new(),
         due: Vec::new(),
@@ -116,6 +118,7 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
     };
     role.serve(&shutdown).await?;
     role.commit().await?;
+    role.commits.finish()?;
     let mut summary = Summary::new(ROLE);
     summary.consumed = role.consumed;
     summary.produced = role.issuer.num_issued();
@@ -352,7 +355,7 @@ impl Forecaster {
             let before = &mut owned.committed;
             offsets.extend(changed(&self.topic, *partition, commit, before));
         }
-        commit(&self.consumer, offsets).await
+        self.commits.commit(&self.consumer, offsets).await
     }
 
     fn context_ms(&self) -> i64 {

@@ -3,7 +3,9 @@
 //! What an offset and its metadata mean is decided in `window`; here the commit of the last owner
 //! is held against what the partition still has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use bus::{AssignedPartition, BusError, CommitOffset, Consumer};
@@ -144,15 +146,74 @@ pub(crate) fn changed<C: Committed>(
     })
 }
 
-/// Commits, unless a partition was taken away meanwhile: its new owner reads again what was not committed, and what it
-/// gives again has the same identity. The rebalance itself is told by its event.
-pub(crate) async fn commit(consumer: &Consumer, offsets: Vec<CommitOffset>) -> Result<()> {
-    match consumer.commit(offsets).await {
-        Err(BusError::NotOwner(what)) => {
-            tracing::warn!("{what} was taken away before its offsets were committed");
-            Ok(())
+/// The commits of a role, and what of them the broker has not taken yet.
+///
+/// A broker that is away for a while is no reason to stop: what is not committed is committed at the next try, and a crash until
+/// then reads again what it would have saved.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    waiting: BTreeMap<(Arc<str>, i32), CommitOffset>,
+    failing_since: Option<Instant>,
+}
+
+impl Commits {
+    /// Commits `offsets` and what still waits.
+    ///
+    /// # Errors
+    /// What no later try can heal.
+    pub(crate) async fn commit(
+        &mut self,
+        consumer: &Consumer,
+        offsets: Vec<CommitOffset>,
+    ) -> Result<()> {
+        for offset in offsets {
+            let key = (Arc::clone(&offset.topic), offset.partition);
+            self.waiting.insert(key, offset);
         }
-        other => other.context("commit offsets"),
+        let all: Vec<_> = self.waiting.values().cloned().collect();
+        self.settle(consumer.commit(all).await, Instant::now())
+    }
+
+    /// What follows from a try.
+    fn settle(&mut self, tried: Result<(), BusError>, now: Instant) -> Result<()> {
+        match tried {
+            Ok(()) => {
+                self.waiting.clear();
+                if let Some(since) = self.failing_since.take() {
+                    let seconds = now.duration_since(since).as_secs();
+                    tracing::info!(seconds, "offsets are committed again");
+                }
+                Ok(())
+            }
+            // Its new owner reads again what was not committed, and what it gives again has the same identity. The rebalance itself
+            // is told by its event.
+            Err(BusError::NotOwner(what)) => {
+                tracing::warn!("{what} was taken away before its offsets were committed");
+                self.waiting.clear();
+                Ok(())
+            }
+            Err(error @ (BusError::Timeout(_) | BusError::Kafka(_))) => {
+                if self.failing_since.is_none() {
+                    self.failing_since = Some(now);
+                    tracing::warn!(%error, "offsets are not committed: tried again every few seconds");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error).context("commit offsets"),
+        }
+    }
+
+    /// Nothing may wait when a role ends.
+    ///
+    /// # Errors
+    /// When something does: what it is read for would be read again, and the operator must know why.
+    pub(crate) fn finish(&self) -> Result<()> {
+        anyhow::ensure!(
+            self.waiting.is_empty(),
+            "the offsets of {} partitions could not be committed: is the broker there? The next start reads their last records again",
+            self.waiting.len()
+        );
+        Ok(())
     }
 }
 
@@ -233,5 +294,36 @@ mod tests {
         let written = changed(&topic, 3, Some(commit), &mut before);
         assert!(written.is_some_and(|w| w.offset == 4 && w.metadata == commit.metadata()));
         assert!(changed(&topic, 3, Some(commit), &mut before).is_none());
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_waited_for() {
+        let now = Instant::now();
+        let offset = CommitOffset {
+            topic: Arc::from("t"),
+            partition: 3,
+            offset: 7,
+            metadata: String::new(),
+        };
+        let mut commits = Commits::default();
+        commits
+            .waiting
+            .insert((Arc::clone(&offset.topic), 3), offset);
+        for away in [
+            BusError::Kafka("commit: WaitingForCoordinator".to_owned()),
+            BusError::Timeout("commit".to_owned()),
+        ] {
+            assert!(commits.settle(Err(away), now).is_ok());
+            assert_eq!(
+                (commits.waiting.len(), commits.failing_since),
+                (1, Some(now))
+            );
+            assert!(commits.finish().is_err());
+        }
+        let fenced = BusError::Fenced("another".to_owned());
+        assert!(commits.settle(Err(fenced), now).is_err());
+        assert!(commits.settle(Ok(()), now).is_ok());
+        assert!(commits.waiting.is_empty() && commits.failing_since.is_none());
+        assert!(commits.finish().is_ok());
     }
 }

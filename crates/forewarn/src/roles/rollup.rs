@@ -20,7 +20,7 @@ use lake::training::rollup_config;
 use window::rollup::{Commit, Counts, Outcome, Partition, Record, RollupConfig};
 
 use super::batch::MetricRows;
-use super::offsets::{Resumed, changed, commit, resume};
+use super::offsets::{Commits, Resumed, changed, resume};
 use super::output::RollupOutput;
 use super::summary::Summary;
 use super::{Ctx, RunOpts, ends, millis};
@@ -72,6 +72,7 @@ struct Rollup {
     topic: Arc<str>,
     decoder: Decoder,
     consumer: Consumer,
+    commits: Commits,
     output: RollupOutput,
     partitions: BTreeMap<i32, Owned>,
     /// Counts of partitions that were given away.
@@ -105,6 +106,7 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
         output: RollupOutput::new(&ctx)?,
         topic: Arc::from(topic),
         consumer,
+        commits: Commits::default(),
         partitions: BTreeMap::new(),
         past: BTreeMap::new(),
         rejected: BTreeMap::new(),
@@ -379,11 +381,12 @@ impl Rollup {
             let before = &mut owned.committed;
             offsets.extend(changed(&self.topic, *partition, commit, before));
         }
-        commit(&self.consumer, offsets).await
+        self.commits.commit(&self.consumer, offsets).await
     }
 
     async fn finish(mut self, started: Instant) -> Result<Summary> {
         self.commit().await?;
+        self.commits.finish()?;
         let mut summary = Summary::new(ROLE);
         summary.partitions = std::mem::take(&mut self.past);
         for (partition, owned) in &self.partitions {

@@ -22,7 +22,7 @@ use self::aligned::{Aligned, Held, Skipped};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
-use crate::roles::offsets::{Resumed, changed, commit, resume};
+use crate::roles::offsets::{Commits, Resumed, changed, resume};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -58,6 +58,7 @@ struct Stage {
     predictions: Arc<str>,
     panes_topic: String,
     consumer: Consumer,
+    commits: Commits,
     producer: Producer,
     production: ProductionWatch,
     decoder: Decoder,
@@ -84,6 +85,7 @@ pub(super) async fn run(
         predictions: Arc::from(predictions),
         panes_topic: ctx.topic(Topic::DriftPanes),
         consumer,
+        commits: Commits::default(),
         producer: Producer::new(&ctx.kafka("drift-panes"))?,
         production,
         decoder: Decoder::new(Topic::Rollups, &ctx.contract)?,
@@ -96,6 +98,7 @@ pub(super) async fn run(
     };
     stage.serve(&shutdown).await?;
     stage.commit().await?;
+    stage.commits.finish()?;
     stage.consumer.close(crate::roles::CLOSE_WITHIN).await;
     Ok((stage.consumed, stage.produced))
 }
@@ -433,6 +436,6 @@ impl Stage {
                 offsets.extend(changed(topic, *partition, now, before));
             }
         }
-        commit(&self.consumer, offsets).await
+        self.commits.commit(&self.consumer, offsets).await
     }
 }

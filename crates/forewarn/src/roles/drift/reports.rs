@@ -18,7 +18,7 @@ use window::context::{Reading, Reread, RereadCommit};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
-use crate::roles::offsets::{Resumed, changed, commit, resume};
+use crate::roles::offsets::{Commits, Resumed, changed, resume};
 use crate::roles::production::ProductionWatch;
 use crate::roles::{Ctx, RunOpts, ends, millis};
 use crate::shutdown::Shutdown;
@@ -46,6 +46,7 @@ struct Stage {
     panes_topic: Arc<str>,
     drift_topic: String,
     consumer: Consumer,
+    commits: Commits,
     producer: Producer,
     production: ProductionWatch,
     control: ControlReader,
@@ -75,6 +76,7 @@ pub(super) async fn run(
     let mut stage = Stage {
         drift_topic: ctx.topic(Topic::Drift),
         consumer: Consumer::subscribe(&ctx.kafka("drift-reports"), GROUP, &topics, LIMITS)?,
+        commits: Commits::default(),
         producer: Producer::new(&ctx.kafka("drift-reports"))?,
         production,
         control: ControlReader::from_beginning(&ctx, ROLE)?,
@@ -99,6 +101,7 @@ pub(super) async fn run(
         .await?;
     stage.serve(&shutdown).await?;
     stage.commit().await?;
+    stage.commits.finish()?;
     stage.consumer.close(crate::roles::CLOSE_WITHIN).await;
     Ok((stage.consumed, stage.produced))
 }
@@ -345,6 +348,8 @@ impl Stage {
             lag.note(GROUP, &self.panes_topic, 0, now.offset, now.position);
         }
         let offset = changed(&self.panes_topic, 0, now, &mut self.committed);
-        commit(&self.consumer, offset.into_iter().collect()).await
+        self.commits
+            .commit(&self.consumer, offset.into_iter().collect())
+            .await
     }
 }
