@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use support::{contract, device, quick, sizes, waves};
 use tft::eval::{Range, evaluate};
 use tft::{
-    Context, Dataset, LoadError, Model, PredictError, Preset, Series, Stop, TrainConfig,
+    Context, Dataset, Forecast, LoadError, Model, PredictError, Preset, Series, Stop, TrainConfig,
     TrainError, Trained,
 };
 
@@ -167,9 +167,19 @@ fn absent_values_do_not_matter() {
     let f = model
         .predict(&[short, padded, long, infinite, gap])
         .unwrap();
-    assert_eq!((&f[0], &f[0]), (&f[1], &f[2]));
-    assert_eq!(f[3], f[4]);
+    // A device may add up in another order where the batch has another row.
+    close(&f[0], &f[1]);
+    close(&f[0], &f[2]);
+    close(&f[3], &f[4]);
     assert_ne!(f[0], f[4]);
+}
+
+#[track_caller]
+fn close(a: &Forecast, b: &Forecast) {
+    let all = |f: &Forecast| [f.p10.clone(), f.p50.clone(), f.p90.clone()].concat();
+    for (x, y) in all(a).into_iter().zip(all(b)) {
+        assert!((x - y).abs() <= 1e-5 * x.abs().max(1.0), "{x} and {y}");
+    }
 }
 
 #[test]

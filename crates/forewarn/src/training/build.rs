@@ -65,7 +65,7 @@ pub(crate) fn build(
     let version = lake::registry::version_name(job.now_ms, &weights);
     let held_out_ms = trained.info.validation.from_ms;
     let (baseline, calibration) =
-        baseline::build(contract, &trained.model, &version, &job.data, held_out_ms)?;
+        baseline::build(contract, &trained.judged, &version, &job.data, held_out_ms)?;
     let facts = facts(&job, &trained, &weights)?;
     let simulated = match &job.resume {
         Some(before) => before.simulated.then(job.origin.simulated),

@@ -122,7 +122,7 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// Largest norm of all gradients together.
     pub clip_norm: f32,
-    /// Share of the time span, at its end, that validates; no more than the last 36 hours.
+    /// Share of the time span, at its end, that validates.
     pub validation_share: f64,
     /// Windows that validate, at most; evenly spread.
     pub validation_windows: usize,
@@ -133,6 +133,9 @@ pub struct TrainConfig {
     pub max_seconds: Option<f64>,
     /// Where it is trained, and where the trained model is.
     pub device: Device,
+    /// Whether one more epoch at a low rate, from the best weights on, goes over all data, those that validated among them. All
+    /// figures stay those of the weights before it.
+    pub refresh: bool,
     /// Seed of weights, order and dropout.
     pub seed: u64,
 }
@@ -151,8 +154,9 @@ impl TrainConfig {
             weight_decay: 1e-2,
             clip_norm: 1.0,
             validation_share: 0.2,
-            validation_windows: 4096,
+            validation_windows: 2048,
             patience: 3,
+            refresh: preset != Preset::Quick,
             max_seconds: Some(MAX_SECONDS),
             device: Device::Auto,
             seed: 1,

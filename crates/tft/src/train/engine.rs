@@ -10,16 +10,18 @@ use super::info::{EpochInfo, Stop};
 use super::objective::Objective;
 use super::optimise::{Failed, Optimiser};
 use super::plan::{Plan, Window};
-use super::schedule::{share, since_best};
+use super::schedule::{refresh_height, share, since_best};
 use super::seed::mixed;
 use super::start::{Ground, Started};
 use super::watch::{Hooks, Progress};
 use crate::batch::Assembler;
+use crate::config::Shape;
 use crate::data::Columns;
 use crate::domain::Domain;
 use crate::eval;
 use crate::model::Model;
 use crate::net::Network;
+use burn::tensor::Device;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -50,6 +52,12 @@ pub(super) struct Run<'a> {
     steps_planned: u64,
     history: Vec<EpochInfo>,
     best: Option<BestWeights>,
+    shape: Shape,
+    device: Device,
+    /// Steps of the last epoch, over all data; 0 before it.
+    refresh_steps: u64,
+    /// Weights after it.
+    refreshed: Option<Network>,
 }
 
 /// Why the steps of an epoch ended.
@@ -89,6 +97,10 @@ impl<'a> Run<'a> {
             steps_planned: 1,
             history: started.history,
             best: started.best,
+            shape: ground.shape,
+            device: ground.device.clone(),
+            refresh_steps: 0,
+            refreshed: None,
         };
         let steps = run.windows(1).len().div_ceil(config.windows_per_step());
         run.steps_planned = steps.saturating_mul(config.epochs.max(1)) as u64;
@@ -100,8 +112,48 @@ impl<'a> Run<'a> {
         self.plan.epoch(self.columns, step_ms, self.config, epoch)
     }
 
-    pub(super) fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
-        while self.place.epoch <= self.config.epochs.max(1) {
+    /// The whole training; gives why its epochs ended.
+    pub(super) fn train(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
+        let stop = self.epochs(hooks)?;
+        if self.config.refresh && matches!(stop, Stop::Completed | Stop::EarlyStopping) {
+            self.refresh(hooks)?;
+        }
+        Ok(stop)
+    }
+
+    /// Goes over all data once more from the best weights on. Where it does not come to its end, those stay.
+    fn refresh(&mut self, hooks: &mut Hooks<'_>) -> Result<(), TrainError> {
+        let last = self.config.epochs.max(1) + 1;
+        if self.place.epoch != last || self.place.first == 0 {
+            let Some(best) = &self.best else {
+                return Ok(());
+            };
+            let network = best.network.clone();
+            self.optimiser = Optimiser::new(network, self.shape, self.config, &self.device);
+            self.optimiser.restore(best.moments.clone())?;
+            self.place = Place {
+                epoch: last,
+                first: 0,
+                loss: 0.0,
+                ..self.place
+            };
+        }
+        let windows = self.windows(last).len();
+        self.refresh_steps = windows.div_ceil(self.config.windows_per_step()) as u64;
+        match self.epoch(hooks)? {
+            None => self.refreshed = Some(self.optimiser.network()),
+            Some(Stop::Cancelled) if hooks.checkpoints.is_some() => return Err(self.pause(hooks)),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
+        let planned = self.config.epochs.max(1);
+        if self.place.epoch > planned && self.history.len() < planned {
+            return Ok(Stop::EarlyStopping);
+        }
+        while self.place.epoch <= planned {
             if since_best(&self.history) >= self.config.patience.max(1) {
                 return Ok(Stop::EarlyStopping);
             }
@@ -325,7 +377,10 @@ impl<'a> Run<'a> {
     }
 
     fn learning_rate(&self) -> f64 {
-        let height = self.config.schedule.height(self.share(), &self.history);
+        let height = match self.refresh_steps {
+            0 => self.config.schedule.height(self.share(), &self.history),
+            steps => refresh_height(self.place.first as f64 / steps as f64),
+        };
         self.config.learning_rate * height
     }
 
@@ -346,11 +401,22 @@ impl<'a> Run<'a> {
 
     pub(super) fn finish(mut self, stop: Stop) -> Result<Trained, TrainError> {
         let best = self.best.take().ok_or(TrainError::Stopped)?;
-        let mut model = self.model(best.network);
+        let mut judged = self.model(best.network);
         let validation = &self.plan.validation;
-        model.assembler.normalisation.widths =
-            calibrate::widths(&model, self.columns, validation, &self.objective)?;
-        let report = eval::judge(&model, self.columns, validation, |_, _, _| {})?;
+        judged.assembler.normalisation.widths =
+            calibrate::widths(&judged, self.columns, validation, &self.objective)?;
+        let report = eval::judge(&judged, self.columns, validation, |_, _, _| {})?;
+        let refreshed = self.refreshed.is_some();
+        let (model, moments) = match self.refreshed.take() {
+            Some(network) => {
+                let model = Model {
+                    network,
+                    ..judged.clone()
+                };
+                (model, self.optimiser.moments())
+            }
+            None => (judged.clone(), best.moments),
+        };
         let outcome = Outcome {
             stop,
             final_val_loss: report.loss.unwrap_or(best.val_loss),
@@ -362,12 +428,14 @@ impl<'a> Run<'a> {
             num_servers: self.columns.len(),
             plan: self.plan,
             config: self.config,
+            refreshed,
             history: self.history,
         };
         Ok(Trained {
-            optimiser: save_optimiser(&best.moments)?,
+            optimiser: save_optimiser(&moments)?,
             info: outcome.info(&model),
             model,
+            judged,
         })
     }
 }

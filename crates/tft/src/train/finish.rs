@@ -12,9 +12,11 @@ const CONVERGED: f64 = 0.01;
 /// A trained model and what is known about it.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// The best weights by validation loss.
+    /// What is to be served: the best weights by validation loss, refreshed with the data that validated where the settings say so.
     pub model: Model,
-    /// State of the optimiser at those weights, for a training that goes on from them ([`Start::Model`](super::Start::Model)).
+    /// The best weights as they were judged: they have not seen the data that validated.
+    pub judged: Model,
+    /// State of the optimiser at the weights to be served, for a training that goes on from them ([`Start::Model`](super::Start::Model)).
     pub optimiser: Vec<u8>,
     /// Figures.
     pub info: TrainingInfo,
@@ -32,6 +34,7 @@ pub(super) struct Outcome<'a> {
     pub(super) num_servers: usize,
     pub(super) plan: &'a Plan,
     pub(super) config: &'a TrainConfig,
+    pub(super) refreshed: bool,
     pub(super) history: Vec<EpochInfo>,
 }
 
@@ -54,6 +57,7 @@ impl Outcome<'_> {
             convergence: converged(&self.history),
             early_stopping: self.stop == Stop::EarlyStopping,
             stop: self.stop,
+            refreshed: self.refreshed,
             validation_samples: windows,
             validation: Validation {
                 from_ms: self.plan.border_ms,

@@ -86,6 +86,8 @@ pub struct TrainingInfo {
     pub convergence: bool,
     /// Whether it ended for lack of improvement.
     pub early_stopping: bool,
+    /// Whether the served weights have seen the data that validated too; the figures are of those before.
+    pub refreshed: bool,
     /// Why it ended.
     pub stop: Stop,
     /// Windows that validated.

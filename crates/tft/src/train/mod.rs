@@ -158,7 +158,7 @@ pub fn train_from(
     };
     let started = ground.start(start, hooks.checkpoints.is_some())?;
     let mut run = engine::Run::new(&ground, started)?;
-    let stop = run.epochs(hooks)?;
+    let stop = run.train(hooks)?;
     run.finish(stop)
 }
 

@@ -15,9 +15,6 @@ pub(crate) type Window = (usize, usize);
 /// Steps between two validation windows of a server, before they are thinned.
 const VALIDATION_STRIDE: usize = 12;
 
-/// The newest data are worth most to a training, and what validates does not train: a day with the horizon after it is enough.
-const LONGEST_VALIDATION_MS: i64 = 36 * 3_600_000;
-
 /// The split of a training.
 pub(crate) struct Plan {
     /// Start of the data that are used, ms.
@@ -30,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) validation: Vec<Window>,
     /// Per series: issue steps that may train, `first..last`.
     spans: Vec<(usize, usize)>,
+    /// The same where nothing has to validate any more.
+    whole: Vec<(usize, usize)>,
     filled: Vec<Filled>,
     /// Issue times from here on count double.
     recent_ms: i64,
@@ -61,14 +60,15 @@ impl Plan {
         let wanted_ms = (config.days.clamp(0.0, 100_000.0) * 86_400_000.0) as i64;
         let from_ms = earliest.max(to_ms.saturating_sub(wanted_ms));
         let span = to_ms.saturating_sub(from_ms);
-        let share = (span as f64 * config.validation_share.clamp(0.01, 0.5)) as i64;
-        let border_ms = to_ms.saturating_sub(share.min(LONGEST_VALIDATION_MS));
+        let border_ms =
+            to_ms.saturating_sub((span as f64 * config.validation_share.clamp(0.01, 0.5)) as i64);
         let mut plan = Self {
             from_ms,
             border_ms,
             to_ms,
             validation: Vec::new(),
             spans: Vec::new(),
+            whole: Vec::new(),
             filled,
             recent_ms: from_ms.midpoint(border_ms),
             horizon: domain.horizon,
@@ -78,17 +78,14 @@ impl Plan {
         let steps = |c: &Columns, at_ms: i64| {
             usize::try_from(at_ms.saturating_sub(c.start_ms).div_euclid(step)).unwrap_or(0)
         };
-        plan.spans = columns
-            .iter()
-            .map(|c| {
-                (
-                    steps(c, from_ms),
-                    (steps(c, border_ms) + 1)
-                        .saturating_sub(domain.horizon)
-                        .min(c.steps),
-                )
-            })
-            .collect();
+        let until = |at_ms: i64| {
+            let span = |c: &Columns| {
+                let last = (steps(c, at_ms) + 1).saturating_sub(domain.horizon);
+                (steps(c, from_ms), last.min(c.steps))
+            };
+            columns.iter().map(span).collect()
+        };
+        (plan.spans, plan.whole) = (until(border_ms), until(to_ms));
         plan.validation =
             validation_windows(columns, domain, border_ms, to_ms, config.validation_windows);
         if plan.validation.is_empty() || plan.epoch(columns, step, config, 0).is_empty() {
@@ -142,7 +139,7 @@ impl Plan {
     }
 
     /// The windows of an epoch in random order: every recent one, and of the older half every second one at random, so that
-    /// recent data weigh 2 to 1.
+    /// recent data weigh 2 to 1. Beyond the last epoch, the windows of the validation part are among them.
     pub(crate) fn epoch(
         &self,
         columns: &[Columns],
@@ -158,7 +155,12 @@ impl Plan {
         );
         let stride = config.stride.max(1);
         let mut windows = Vec::new();
-        for (series, &(first, last)) in self.spans.iter().enumerate() {
+        let spans = if epoch > config.epochs.max(1) {
+            &self.whole
+        } else {
+            &self.spans
+        };
+        for (series, &(first, last)) in spans.iter().enumerate() {
             let phase = rng.random_range(0..stride);
             for issue in (first + phase..last).step_by(stride) {
                 let at_ms = columns[series]

@@ -23,6 +23,14 @@ pub enum Schedule {
     Plateau,
 }
 
+/// Highest rate of the epoch that goes over all data in the end, as a share of the training's.
+const REFRESH_RATE: f64 = 0.1;
+
+/// Share of the highest rate when `share` of that last epoch is done: it falls evenly.
+pub(crate) fn refresh_height(share: f64) -> f64 {
+    (REFRESH_RATE * (1.0 - share)).max(REFRESH_RATE * FINAL_RATE)
+}
+
 impl Schedule {
     /// All schedules.
     pub const ALL: [Schedule; 2] = [Schedule::Cosine, Schedule::Plateau];

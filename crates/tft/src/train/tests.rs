@@ -64,8 +64,26 @@ fn told(info: &TrainingInfo) -> Vec<[f64; 4]> {
 fn three_epochs() -> TrainConfig {
     TrainConfig {
         epochs: 3,
+        refresh: true,
         ..quick()
     }
+}
+
+#[test]
+fn a_refresh_moves_the_served_weights_and_no_figure() {
+    let whole = fresh(&sizes(), &three_epochs()).unwrap();
+    let config = TrainConfig {
+        refresh: false,
+        ..three_epochs()
+    };
+    let without = fresh(&sizes(), &config).unwrap();
+    assert!(whole.info.refreshed && !without.info.refreshed);
+    assert_eq!(told(&whole.info), told(&without.info));
+    assert_eq!(whole.info.report.pooled, without.info.report.pooled);
+    let saved = |model: &Model| model.save().unwrap();
+    assert!(saved(&whole.judged) == saved(&without.model));
+    assert!(saved(&without.judged) == saved(&without.model));
+    assert!(saved(&whole.model) != saved(&whole.judged));
 }
 
 #[test]
@@ -77,12 +95,13 @@ fn going_on_from_any_step_ends_at_the_same_bytes() {
     let alone = fresh(&sizes(), &config).unwrap();
     assert!(alone.model.save().unwrap() == whole.model.save().unwrap());
     assert!(kept.len() > 12, "{}", kept.len());
-    // In the first epoch, around its end, later, and when all was done but the last word.
+    // In the first epoch, around its end, later, in the refresh, and when all was done but the last word.
     for at in [
         0,
-        kept.len() / 3 - 1,
-        kept.len() / 3,
+        kept.len() / 4 - 1,
+        kept.len() / 4,
         kept.len() / 2,
+        kept.len() * 7 / 8,
         kept.len() - 1,
     ] {
         let (again, _) = watched(&config, Start::Checkpoint(&kept[at]), |_| false);
@@ -281,7 +300,11 @@ fn a_loss_that_is_not_finite_keeps_the_last_good_weights() {
 
 #[test]
 fn recent_data_weigh_two_to_one() {
-    let (contract, data, config) = (contract(), waves(6, 60), quick());
+    let config = TrainConfig {
+        epochs: 20,
+        ..quick()
+    };
+    let (contract, data) = (contract(), waves(6, 60));
     let domain = Domain::of(&contract);
     let columns = crate::eval::columns(&domain, &data).unwrap();
     let plan = Plan::new(&columns, &domain, &config).unwrap();
