@@ -6,6 +6,7 @@
 //! * `origin`: where its data come from, and what may be claimed for it.
 //! * `report`: what people read of it.
 //! * `loading`: a registered version as it is served.
+//! * `starter`: the model that comes with the program.
 //! * `command`: `forewarn train` and `forewarn eval`; `tuning`: `forewarn tune`.
 
 mod baseline;
@@ -16,6 +17,7 @@ mod gates;
 mod loading;
 mod origin;
 mod report;
+mod starter;
 mod stored;
 mod tuning;
 
@@ -34,6 +36,7 @@ pub(crate) use self::loading::{
     LoadedModel, Resumable, check_production, load_model, load_to_resume,
 };
 pub(crate) use self::origin::{Origin, Past, command_line};
+pub(crate) use self::starter::install as install_starter;
 pub(crate) use self::tuning::tune_command;
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};

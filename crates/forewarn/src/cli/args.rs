@@ -351,6 +351,11 @@ pub(crate) enum ModelsCommand {
         after_help = "Example:\n  forewarn models list --json | jq '.[] | select(.deployed)'\n\nWith --json: an array of {\"version\", \"status\", \"deployed\", …}"
     )]
     List,
+    /// Register the model that comes with the program, and serve it where nothing is served yet
+    #[command(
+        after_help = "It was trained on a simulated fleet only: it gives forecasts on day one, and no accuracy is claimed for it. Only for contract linborg.\n\nWith --json: {\"version\", \"promoted\"}"
+    )]
+    Starter,
 }
 
 /// Arguments of `config`.

@@ -76,7 +76,7 @@ impl ProductionWatch {
     ) -> Result<bool> {
         let url = &self.ctx.config.registry.url;
         let waiting = format!(
-            "no production model in {url}: train one with `forewarn train`, or wait for the train role"
+            "no production model in {url}: train one with `forewarn train`, begin with `forewarn models starter`, or wait for the train role"
         );
         if opts.until_end {
             let registry = Registry::new(lake::store::open(url)?);
