@@ -165,42 +165,94 @@ fn the_starter_model_forecasts_and_says_what_it_has_seen() {
     let listed = site.run(&["models", "list", "--json"]).ok().last_json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
     let file = site.path("fleet.parquet").display().to_string();
-    let simulate = ["simulate", "--servers", "6", "--hours", "72", "--step", "300s", "--seed", "99"];
+    let simulate = [
+        "simulate",
+        "--servers",
+        "6",
+        "--hours",
+        "72",
+        "--step",
+        "300s",
+        "--seed",
+        "99",
+    ];
     site.run(&[&simulate[..], &["--out", &file]].concat()).ok();
     let version = installed["version"].as_str().expect("a version");
-    let judged = site.run(&["eval", "--model", version, "--data", &file, "--json"]).ok().last_json();
+    let judged = site
+        .run(&["eval", "--model", version, "--data", &file, "--json"])
+        .ok()
+        .last_json();
     let claims = judged["claims"].to_string();
     assert!(claims.contains("simulated"), "{claims}");
     // Servers that it has never seen, of the fleet's kind: better than what needs no model.
     let of = |figure: &str| judged["pooled"][figure].as_f64().expect("a figure");
     assert!(of("wql_ratio_best") < 1.0, "{judged}");
     let other = Site::new("127.0.0.1:1", "vm");
-    other.run(&["models", "starter"]).refused(2, &["linborg", "vm"]);
+    other
+        .run(&["models", "starter"])
+        .refused(2, &["linborg", "vm"]);
 }
 
 #[test]
 fn a_search_leaves_settings_that_a_training_takes() {
     let site = Site::new("127.0.0.1:1", "linborg");
     let file = site.path("fleet.parquet").display().to_string();
-    let simulate = ["simulate", "--servers", "6", "--hours", "216", "--step", "300s"];
+    let simulate = [
+        "simulate",
+        "--servers",
+        "6",
+        "--hours",
+        "216",
+        "--step",
+        "300s",
+    ];
     site.run(&[&simulate[..], &["--out", &file]].concat()).ok();
     let out = site.path("tuned.json").display().to_string();
-    let tune = ["tune", "--data", &file, "--candidates", "4", "--seed", "3", "--out", &out];
-    let found = site.run(&[&tune[..], &["--seconds", "120", "--json"]].concat()).ok().last_json();
+    let tune = [
+        "tune",
+        "--data",
+        &file,
+        "--candidates",
+        "4",
+        "--seed",
+        "3",
+        "--out",
+        &out,
+    ];
+    let found = site
+        .run(&[&tune[..], &["--seconds", "120", "--json"]].concat())
+        .ok()
+        .last_json();
     let trials = found["trials"].as_array().expect("trials");
     assert!(trials.len() >= 4, "{found}");
-    assert!(trials.iter().all(|t| t["val_loss"].as_f64() > Some(0.0)), "{found}");
+    assert!(
+        trials.iter().all(|t| t["val_loss"].as_f64() > Some(0.0)),
+        "{found}"
+    );
     let tuned = format!("train.tuned={out}");
-    let with = ["--set", &tuned, "train", "--data", &file, "--preset", "quick", "--json"];
+    let with = [
+        "--set", &tuned, "train", "--data", &file, "--preset", "quick", "--json",
+    ];
     let trained = site.run(&with).ok().last_json();
     let path = trained["path"].as_str().expect("a path").to_owned();
-    let config = std::fs::read_to_string(Path::new(path.trim_start_matches("file://")).join("config.json"));
+    let config =
+        std::fs::read_to_string(Path::new(path.trim_start_matches("file://")).join("config.json"));
     let config: Value = serde_json::from_str(&config.expect("config.json")).expect("JSON");
     assert_eq!(config["size"], found["best"]["network"]);
-    assert_eq!(config["training"]["learning_rate"], found["best"]["learning_rate"]);
-    site.run(&["--set", "train.tuned=nowhere.json", "train", "--data", &file])
-        .refused(2, &["train.tuned", "nowhere.json"]);
-    site.run(&["train", "--data", &file, "--without", "luck"]).refused(2, &["luck", "lstm"]);
+    assert_eq!(
+        config["training"]["learning_rate"],
+        found["best"]["learning_rate"]
+    );
+    site.run(&[
+        "--set",
+        "train.tuned=nowhere.json",
+        "train",
+        "--data",
+        &file,
+    ])
+    .refused(2, &["train.tuned", "nowhere.json"]);
+    site.run(&["train", "--data", &file, "--without", "luck"])
+        .refused(2, &["luck", "lstm"]);
     let short = ["tune", "--data", &file, "--seconds", "0.1", "--out", &out];
     let ended = site.run(&short);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);

@@ -35,7 +35,9 @@ async fn starter(registry: &Registry, app: &App) -> Result<()> {
         return output::json(&json!({"version": version, "promoted": promoted}));
     }
     let what = match promoted {
-        true => "is served: it has seen simulated data only, so train on your own as soon as there is a week of it",
+        true => {
+            "is served: it has seen simulated data only, so train on your own as soon as there is a week of it"
+        }
         false => "is registered; another model is served",
     };
     output::line(&format!("starter model {version} {what}"))
