@@ -79,13 +79,7 @@ impl<'a> Run<'a> {
             columns: ground.columns,
             plan: ground.plan,
             assembler: started.assembler,
-            objective: Objective::learn(
-                ground.columns,
-                &ground
-                    .plan
-                    .epoch(ground.columns, ground.domain.step_ms, config, 0),
-                ground.domain,
-            ),
+            objective: Objective::default(),
             domain: ground.domain,
             config,
             identity: started.identity,
@@ -102,6 +96,7 @@ impl<'a> Run<'a> {
             refresh_steps: 0,
             refreshed: None,
         };
+        run.objective = run.objective_of(1);
         let steps = run.windows(1).len().div_ceil(config.windows_per_step());
         run.steps_planned = steps.saturating_mul(config.epochs.max(1)) as u64;
         Ok(run)
@@ -110,6 +105,11 @@ impl<'a> Run<'a> {
     fn windows(&self, epoch: usize) -> Vec<Window> {
         let step_ms = self.domain.step_ms;
         self.plan.epoch(self.columns, step_ms, self.config, epoch)
+    }
+
+    /// Weights of the losses, by the windows of an epoch.
+    fn objective_of(&self, epoch: usize) -> Objective {
+        Objective::learn(self.columns, &self.windows(epoch), self.domain)
     }
 
     /// The whole training; gives why its epochs ended.
@@ -138,6 +138,8 @@ impl<'a> Run<'a> {
                 ..self.place
             };
         }
+        // What was calm until then may be busy in the newest data: such a server would decide alone.
+        self.objective = self.objective_of(last);
         let windows = self.windows(last).len();
         self.refresh_steps = windows.div_ceil(self.config.windows_per_step()) as u64;
         match self.epoch(hooks)? {
@@ -403,8 +405,9 @@ impl<'a> Run<'a> {
         let best = self.best.take().ok_or(TrainError::Stopped)?;
         let mut judged = self.model(best.network);
         let validation = &self.plan.validation;
+        let objective = self.objective_of(self.config.epochs.max(1) + 1);
         judged.assembler.normalisation.widths =
-            calibrate::widths(&judged, self.columns, validation, &self.objective)?;
+            calibrate::widths(&judged, self.columns, validation, &objective)?;
         let report = eval::judge(&judged, self.columns, validation, |_, _, _| {})?;
         let refreshed = self.refreshed.is_some();
         let (model, moments) = match self.refreshed.take() {

@@ -15,7 +15,7 @@ const WINDOWS: usize = 160;
 const LARGEST: f32 = 20.0;
 
 /// Weights of the losses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Objective {
     metrics: usize,
     /// `[series, metrics]`: of a raw unit

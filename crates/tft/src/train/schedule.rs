@@ -24,7 +24,7 @@ pub enum Schedule {
 }
 
 /// Highest rate of the epoch that goes over all data in the end, as a share of the training's.
-const REFRESH_RATE: f64 = 0.4;
+const REFRESH_RATE: f64 = 0.1;
 
 /// Share of the highest rate when `share` of that last epoch is done: it falls evenly.
 pub(crate) fn refresh_height(share: f64) -> f64 {
