@@ -110,7 +110,7 @@ pub(crate) enum BenchCommand {
         /// How long to measure, in all
         #[arg(long, default_value = "20", value_parser = values::factor, value_name = "S")]
         seconds: f64,
-        /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
+        /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N [default: model.device]
         #[arg(long, value_name = "DEVICE")]
         device: Option<tft::Device>,
     },
@@ -260,7 +260,7 @@ pub(crate) struct TrainArgs {
     /// How the learning rate falls: cosine, or plateau (halved when an epoch brings nothing)
     #[arg(long, default_value = "cosine", value_parser = values::schedule, value_name = "cosine|plateau")]
     pub(crate) schedule: tft::Schedule,
-    /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
+    /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N [default: model.device]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<tft::Device>,
     /// Leave parts of the network out, to see what they are worth: lstm, selection, yesterday, hours, summaries, identity
@@ -325,7 +325,7 @@ pub(crate) struct EvalArgs {
     /// Steps of five minutes from one forecast to the next
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) stride: u32,
-    /// Where the network runs: auto, cpu, libtorch[:cuda:N] or cuda[:N] [default: model.device]
+    /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N [default: model.device]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<tft::Device>,
     /// Write every forecast: server, issued_at, step, metric, p10, p50, p90

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 #[derive(Debug, Clone)]
 struct Elu;
 
-/// As [`super::elu`].
+/// As `super::elu`.
 pub(super) fn elu(x: Tensor<3>, shift: Tensor<3>) -> Tensor<2> {
     run(Elu, [Input::of(x), Input::of(shift)])
 }

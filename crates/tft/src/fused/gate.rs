@@ -19,7 +19,7 @@ struct Saved {
     scales: Vec<f32>,
 }
 
-/// As [`super::gate`].
+/// As `super::gate`.
 pub(super) fn gate(
     x: Tensor<2>,
     bias: Tensor<1>,

@@ -46,7 +46,7 @@ pub(crate) struct HeadInputs {
 #[derive(Debug, Clone)]
 struct Loss(Arc<HeadInputs>);
 
-/// As [`super::head_loss`].
+/// As `super::head_loss`.
 #[cfg(feature = "flex")]
 pub(super) fn head_loss(numbers: Tensor<3>, inputs: HeadInputs) -> Tensor<1> {
     run(Loss(Arc::new(inputs)), [Input::of(numbers)])

@@ -17,7 +17,7 @@ const TOGETHER: usize = 4;
 #[derive(Debug, Clone)]
 struct Lstm;
 
-/// As [`super::lstm`].
+/// As `super::lstm`.
 pub(super) fn lstm(
     past: Tensor<2>,
     future: Tensor<2>,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 #[derive(Debug, Clone)]
 struct MeanSoftmax;
 
-/// As [`super::mean_softmax`].
+/// As `super::mean_softmax`.
 pub(super) fn mean_softmax(scores: Tensor<4>) -> Tensor<3> {
     run(MeanSoftmax, [Input::of(scores)])
 }

@@ -7,7 +7,7 @@ use burn::tensor::activation::{log_sigmoid, relu, sigmoid, softmax, tanh};
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Tensor, TensorData};
 
-/// As [`super::elu`].
+/// As `super::elu`.
 pub(super) fn elu(x: Tensor<3>, shift: Tensor<3>) -> Tensor<2> {
     let ([outer, rows, width], [_, period, _]) = (x.dims(), shift.dims());
     let y = x
@@ -19,7 +19,7 @@ pub(super) fn elu(x: Tensor<3>, shift: Tensor<3>) -> Tensor<2> {
     y.permute([1, 0, 2]).reshape([rows, outer * width])
 }
 
-/// As [`super::gate`].
+/// As `super::gate`.
 pub(super) fn gate(
     x: Tensor<2>,
     bias: Tensor<1>,
@@ -39,7 +39,7 @@ pub(super) fn gate(
     )
 }
 
-/// As [`super::weigh`].
+/// As `super::weigh`.
 pub(super) fn weigh(x: Tensor<2>, scores: Tensor<2>) -> Tensor<2> {
     let ([rows, flat], [_, variables]) = (x.dims(), scores.dims());
     x.reshape([rows, variables, flat / variables])
@@ -47,13 +47,13 @@ pub(super) fn weigh(x: Tensor<2>, scores: Tensor<2>) -> Tensor<2> {
         .reshape([rows, flat])
 }
 
-/// As [`super::mean_softmax`].
+/// As `super::mean_softmax`.
 pub(super) fn mean_softmax(scores: Tensor<4>) -> Tensor<3> {
     let [batch, _, asking, all] = scores.dims();
     softmax(scores, 3).mean_dim(1).reshape([batch, asking, all])
 }
 
-/// As [`super::lstm`].
+/// As `super::lstm`.
 pub(super) fn lstm(
     past: Tensor<2>,
     future: Tensor<2>,
@@ -120,7 +120,7 @@ pub(super) fn quantiles(numbers: &Tensor<3>, inputs: &HeadInputs) -> [Tensor<4>;
     [median.clone().sub(below), median.clone(), median.add(above)]
 }
 
-/// As [`super::head_loss`].
+/// As `super::head_loss`.
 pub(super) fn head_loss(numbers: &Tensor<3>, inputs: HeadInputs) -> Tensor<1> {
     debug_assert_eq!(numbers.dims()[2], HEAD * inputs.block);
     let found = quantiles(numbers, &inputs);

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 #[derive(Debug, Clone)]
 struct Weigh;
 
-/// As [`super::weigh`].
+/// As `super::weigh`.
 pub(super) fn weigh(x: Tensor<2>, scores: Tensor<2>) -> Tensor<2> {
     run(Weigh, [Input::of(x), Input::of(scores)])
 }
