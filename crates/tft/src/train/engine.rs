@@ -107,6 +107,11 @@ impl<'a> Run<'a> {
         self.plan.epoch(self.columns, step_ms, self.config, epoch)
     }
 
+    /// Number of the epoch that goes over all data.
+    fn after_last(&self) -> usize {
+        self.config.epochs.max(1).saturating_add(1)
+    }
+
     /// Weights of the losses, by the windows of an epoch.
     fn objective_of(&self, epoch: usize) -> Objective {
         Objective::learn(self.columns, &self.windows(epoch), self.domain)
@@ -123,7 +128,7 @@ impl<'a> Run<'a> {
 
     /// Goes over all data once more from the best weights on. Where it does not come to its end, those stay.
     fn refresh(&mut self, hooks: &mut Hooks<'_>) -> Result<(), TrainError> {
-        let last = self.config.epochs.max(1) + 1;
+        let last = self.after_last();
         if self.place.epoch != last || self.place.first == 0 {
             let Some(best) = &self.best else {
                 return Ok(());
@@ -405,7 +410,7 @@ impl<'a> Run<'a> {
         let best = self.best.take().ok_or(TrainError::Stopped)?;
         let mut judged = self.model(best.network);
         let validation = &self.plan.validation;
-        let objective = self.objective_of(self.config.epochs.max(1) + 1);
+        let objective = self.objective_of(self.after_last());
         judged.assembler.normalisation.widths =
             calibrate::widths(&judged, self.columns, validation, &objective)?;
         let report = eval::judge(&judged, self.columns, validation, |_, _, _| {})?;
