@@ -85,6 +85,7 @@ impl Adam {
         mut moments: Moments,
     ) -> Result<(), TrainError> {
         self.steps = moments.steps;
+        (self.first, self.second) = (GradientsParams::new(), GradientsParams::new());
         for (kind, store) in [("first", &mut self.first), ("second", &mut self.second)] {
             let mut load = Load {
                 store,

@@ -15,13 +15,11 @@ use super::seed::mixed;
 use super::start::{Ground, Started};
 use super::watch::{Hooks, Progress};
 use crate::batch::Assembler;
-use crate::config::Shape;
 use crate::data::Columns;
 use crate::domain::Domain;
 use crate::eval;
 use crate::model::Model;
 use crate::net::Network;
-use burn::tensor::Device;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -52,8 +50,6 @@ pub(super) struct Run<'a> {
     steps_planned: u64,
     history: Vec<EpochInfo>,
     best: Option<BestWeights>,
-    shape: Shape,
-    device: Device,
     /// Steps of the last epoch, over all data; 0 before it.
     refresh_steps: u64,
     /// Weights after it.
@@ -91,20 +87,20 @@ impl<'a> Run<'a> {
             steps_planned: 1,
             history: started.history,
             best: started.best,
-            shape: ground.shape,
-            device: ground.device.clone(),
             refresh_steps: 0,
             refreshed: None,
         };
-        run.objective = run.objective_of(1);
-        let steps = run.windows(1).len().div_ceil(config.windows_per_step());
-        run.steps_planned = steps.saturating_mul(config.epochs.max(1)) as u64;
+        let steps = run.weigh(1);
+        run.steps_planned = steps.saturating_mul(config.epochs.max(1) as u64);
         Ok(run)
     }
 
     fn windows(&self, epoch: usize) -> Vec<Window> {
-        let step_ms = self.domain.step_ms;
-        self.plan.epoch(self.columns, step_ms, self.config, epoch)
+        let (columns, step_ms, config) = (self.columns, self.domain.step_ms, self.config);
+        if epoch > config.epochs.max(1) {
+            return self.plan.whole_epoch(columns, step_ms, config, epoch);
+        }
+        self.plan.epoch(columns, step_ms, config, epoch)
     }
 
     /// Number of the epoch that goes over all data.
@@ -112,9 +108,11 @@ impl<'a> Run<'a> {
         self.config.epochs.max(1).saturating_add(1)
     }
 
-    /// Weights of the losses, by the windows of an epoch.
-    fn objective_of(&self, epoch: usize) -> Objective {
-        Objective::learn(self.columns, &self.windows(epoch), self.domain)
+    /// Measures the weights of the losses on the windows of an epoch; gives its number of steps.
+    fn weigh(&mut self, epoch: usize) -> u64 {
+        let windows = self.windows(epoch);
+        self.objective = Objective::learn(self.columns, &windows, self.domain);
+        windows.len().div_ceil(self.config.windows_per_step()) as u64
     }
 
     /// The whole training; gives why its epochs ended.
@@ -133,9 +131,8 @@ impl<'a> Run<'a> {
             let Some(best) = &self.best else {
                 return Ok(());
             };
-            let network = best.network.clone();
-            self.optimiser = Optimiser::new(network, self.shape, self.config, &self.device);
-            self.optimiser.restore(best.moments.clone())?;
+            self.optimiser
+                .go_on_from(best.network.clone(), best.moments.clone())?;
             self.place = Place {
                 epoch: last,
                 first: 0,
@@ -144,9 +141,7 @@ impl<'a> Run<'a> {
             };
         }
         // What was calm until then may be busy in the newest data: such a server would decide alone.
-        self.objective = self.objective_of(last);
-        let windows = self.windows(last).len();
-        self.refresh_steps = windows.div_ceil(self.config.windows_per_step()) as u64;
+        self.refresh_steps = self.weigh(last);
         match self.epoch(hooks)? {
             None => self.refreshed = Some(self.optimiser.network()),
             Some(Stop::Cancelled) if hooks.checkpoints.is_some() => return Err(self.pause(hooks)),
@@ -410,9 +405,11 @@ impl<'a> Run<'a> {
         let best = self.best.take().ok_or(TrainError::Stopped)?;
         let mut judged = self.model(best.network);
         let validation = &self.plan.validation;
-        let objective = self.objective_of(self.after_last());
+        if self.refresh_steps == 0 {
+            self.weigh(self.after_last());
+        }
         judged.assembler.normalisation.widths =
-            calibrate::widths(&judged, self.columns, validation, &objective)?;
+            calibrate::widths(&judged, self.columns, validation, &self.objective)?;
         let report = eval::judge(&judged, self.columns, validation, |_, _, _| {})?;
         let refreshed = self.refreshed.is_some();
         let (model, moments) = match self.refreshed.take() {

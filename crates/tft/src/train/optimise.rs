@@ -56,6 +56,19 @@ impl Optimiser {
         self.adam.restore(&self.network, moments)
     }
 
+    /// Goes on from other weights with the moments that belong to them.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub(crate) fn go_on_from(
+        &mut self,
+        network: Network,
+        moments: Moments,
+    ) -> Result<(), TrainError> {
+        self.network = network.train();
+        self.restore(moments)
+    }
+
     /// The moments as they are now.
     pub(crate) fn moments(&self) -> Moments {
         self.adam.moments(&self.network)

@@ -139,9 +139,31 @@ impl Plan {
     }
 
     /// The windows of an epoch in random order: every recent one, and of the older half every second one at random, so that
-    /// recent data weigh 2 to 1. Beyond the last epoch, the windows of the validation part are among them.
+    /// recent data weigh 2 to 1.
     pub(crate) fn epoch(
         &self,
+        columns: &[Columns],
+        step: i64,
+        config: &TrainConfig,
+        epoch: usize,
+    ) -> Vec<Window> {
+        self.drawn(&self.spans, columns, step, config, epoch)
+    }
+
+    /// The same, with those of the validation part among them.
+    pub(crate) fn whole_epoch(
+        &self,
+        columns: &[Columns],
+        step: i64,
+        config: &TrainConfig,
+        epoch: usize,
+    ) -> Vec<Window> {
+        self.drawn(&self.whole, columns, step, config, epoch)
+    }
+
+    fn drawn(
+        &self,
+        spans: &[(usize, usize)],
         columns: &[Columns],
         step: i64,
         config: &TrainConfig,
@@ -155,11 +177,6 @@ impl Plan {
         );
         let stride = config.stride.max(1);
         let mut windows = Vec::new();
-        let spans = if epoch > config.epochs.max(1) {
-            &self.whole
-        } else {
-            &self.spans
-        };
         for (series, &(first, last)) in spans.iter().enumerate() {
             let phase = rng.random_range(0..stride);
             for issue in (first + phase..last).step_by(stride) {

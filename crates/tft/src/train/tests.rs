@@ -300,11 +300,7 @@ fn a_loss_that_is_not_finite_keeps_the_last_good_weights() {
 
 #[test]
 fn recent_data_weigh_two_to_one() {
-    let config = TrainConfig {
-        epochs: 20,
-        ..quick()
-    };
-    let (contract, data) = (contract(), waves(6, 60));
+    let (contract, data, config) = (contract(), waves(6, 60), quick());
     let domain = Domain::of(&contract);
     let columns = crate::eval::columns(&domain, &data).unwrap();
     let plan = Plan::new(&columns, &domain, &config).unwrap();
