@@ -7,7 +7,7 @@ mod args;
 mod values;
 
 pub(crate) use args::{
-    ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DemoArgs,
+    ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DataArgs, DemoArgs,
     DlqCommand, EvalArgs, Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand,
     SimulateArgs, TailArgs, TimeRange, TopicsCommand, TrainArgs, TuneArgs,
 };

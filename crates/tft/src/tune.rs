@@ -10,6 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// What is searched over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,19 @@ pub struct Trial {
     pub failed: Option<String>,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+impl Trial {
+    /// The longest trainings first, among them the smallest loss.
+    #[must_use]
+    pub fn rank(&self, other: &Self) -> Ordering {
+        let by_loss = || self.loss().total_cmp(&other.loss());
+        other.epochs.cmp(&self.epochs).then_with(by_loss)
+    }
+
+    fn loss(&self) -> f64 {
+        self.val_loss.unwrap_or(f64::INFINITY)
+    }
 }
 
 /// A search's end.
@@ -135,7 +149,7 @@ pub fn search(
             .iter()
             .filter(|t| t.val_loss.is_some())
             .collect();
-        ranked.sort_by(|a, b| loss(a).total_cmp(&loss(b)));
+        ranked.sort_by(|a, b| a.rank(b));
         let better = ranked.len() / 2;
         alive = ranked[..better]
             .iter()
@@ -143,12 +157,10 @@ pub fn search(
             .collect();
         epochs *= 2;
     }
-    let longest =
-        |a: &&Trial, b: &&Trial| b.epochs.cmp(&a.epochs).then(loss(a).total_cmp(&loss(b)));
     let best = trials
         .iter()
         .filter(|t| t.val_loss.is_some())
-        .min_by(longest)?
+        .min_by(|a, b| a.rank(b))?
         .settings
         .clone();
     Some(Found {
@@ -156,10 +168,6 @@ pub fn search(
         best,
         cut_short,
     })
-}
-
-fn loss(trial: &Trial) -> f64 {
-    trial.val_loss.unwrap_or(f64::INFINITY)
 }
 
 #[cfg(test)]

@@ -222,23 +222,30 @@ pub(crate) struct SimulateArgs {
     pub(crate) speed: Speed,
 }
 
+/// Which data of files are read.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Parquet file, or a directory of them, with raw records or rollups
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) range: TimeRange,
+    /// Only servers whose name matches, or those that @FILE names
+    #[arg(long, value_parser = values::servers, value_name = "GLOB|@FILE")]
+    pub(crate) servers: Option<Servers>,
+}
+
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  forewarn train --data rollups/ --preset quick\n  forewarn train --data records.parquet --preset quick --to 2013-08-24T00:00:00Z --json\n  forewarn train --data records.parquet --servers @train.txt --epochs 3 --max-seconds 600"
 )]
 pub(crate) struct TrainArgs {
-    /// Parquet file, or a directory of them, with raw records or rollups
-    #[arg(long, value_name = "FILE|DIR")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: DataArgs,
     /// quick, validate, production or incremental (go on from the production model) [default: train.preset]
     #[arg(long, value_parser = ["quick", "validate", "production", "incremental"])]
     pub(crate) preset: Option<String>,
-    #[command(flatten)]
-    pub(crate) range: TimeRange,
-    /// Only servers whose name matches, or those that @FILE names
-    #[arg(long, value_parser = values::servers, value_name = "GLOB|@FILE")]
-    pub(crate) servers: Option<Servers>,
     /// Passes over the data [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) epochs: Option<u32>,
@@ -277,14 +284,8 @@ pub(crate) struct TrainArgs {
     after_help = "Examples:\n  forewarn tune --data records.parquet --seconds 3600 --out tuned.json\n  forewarn --set train.tuned=tuned.json train --data records.parquet"
 )]
 pub(crate) struct TuneArgs {
-    /// Parquet file, or a directory of them, with raw records or rollups
-    #[arg(long, value_name = "FILE|DIR")]
-    pub(crate) data: PathBuf,
     #[command(flatten)]
-    pub(crate) range: TimeRange,
-    /// Only servers whose name matches, or those that @FILE names
-    #[arg(long, value_parser = values::servers, value_name = "GLOB|@FILE")]
-    pub(crate) servers: Option<Servers>,
+    pub(crate) input: DataArgs,
     /// Only the last days of the data
     #[arg(long, default_value_t = 30.0, value_name = "N", value_parser = values::factor)]
     pub(crate) days: f64,
@@ -314,14 +315,8 @@ pub(crate) struct EvalArgs {
     /// Version in the registry, or path of a model
     #[arg(long, value_name = "VERSION|PATH")]
     pub(crate) model: String,
-    /// Parquet file, or a directory of them, with raw records or rollups
-    #[arg(long, value_name = "FILE|DIR")]
-    pub(crate) data: PathBuf,
     #[command(flatten)]
-    pub(crate) range: TimeRange,
-    /// Only servers whose name matches, or those that @FILE names
-    #[arg(long, value_parser = values::servers, value_name = "GLOB|@FILE")]
-    pub(crate) servers: Option<Servers>,
+    pub(crate) input: DataArgs,
     /// Steps of five minutes from one forecast to the next
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) stride: u32,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use contract::Contract;
-use fleet::replay::Servers;
 use indicatif::{ProgressBar, ProgressStyle};
 use lake::registry::{Loaded, Registry};
 use lake::training::{Selection, TrainingWindow};
@@ -14,7 +13,7 @@ use serde_json::json;
 
 use super::{CheckpointFile, Job, Mismatch, Resumable, load_to_resume};
 use super::{Origin, Past, build, command_line, dataset, failures, loading, register};
-use crate::cli::{EvalArgs, TimeRange, TrainArgs};
+use crate::cli::{DataArgs, EvalArgs, TimeRange, TrainArgs};
 use crate::clock::Clock;
 use crate::commands::{App, output};
 use crate::refusal::Refusal;
@@ -51,12 +50,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         _ => None,
     };
     let checkpoint = checkpoint(args)?;
-    let (data, origin) = read(
-        &args.data,
-        &app.settings.contract,
-        args.range,
-        args.servers.as_ref(),
-    )?;
+    let (data, origin) = read(&args.input, &app.settings.contract, args.input.range)?;
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     let now_ms = Clock::wall().now_ms();
     let job = Job {
@@ -266,16 +260,16 @@ pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
     // The context may reach back before `from`, so only the end bounds what is read.
     let reach = TimeRange {
         from: None,
-        to: args.range.to,
+        to: args.input.range.to,
     };
-    let (data, _) = read(&args.data, &contract, reach, args.servers.as_ref())?;
+    let (data, _) = read(&args.input, &contract, reach)?;
     let mut out = match &args.out {
         Some(path) => Some(table::ForecastTable::create(path, &contract)?),
         None => None,
     };
     let range = tft::eval::Range {
-        from_ms: args.range.from,
-        to_ms: args.range.to,
+        from_ms: args.input.range.from,
+        to_ms: args.input.range.to,
         stride: args.stride as usize,
     };
     let (out, report) = tokio::task::spawn_blocking(move || {
@@ -322,12 +316,13 @@ async fn find_model(name: &str, registry_url: &str) -> Result<Loaded> {
     })?)
 }
 
+/// The data that were asked for, but for their time, which is `range`.
 pub(super) fn read(
-    path: &Path,
+    input: &DataArgs,
     contract: &Contract,
     range: TimeRange,
-    servers: Option<&Servers>,
 ) -> Result<(tft::Dataset, Origin)> {
+    let (path, servers) = (&input.data, input.servers.as_ref());
     let wanted = |server: &str| servers.is_none_or(|servers| servers.contains(server));
     let selection = Selection {
         from_ms: range.from,

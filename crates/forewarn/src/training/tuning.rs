@@ -19,12 +19,7 @@ use crate::shutdown::Shutdown;
 /// # Errors
 /// Refused for data that cannot be read or a file that cannot be written; failed where no training came to an end.
 pub(crate) async fn tune_command(args: &TuneArgs, app: &App) -> Result<()> {
-    let (data, _) = read(
-        &args.data,
-        &app.settings.contract,
-        args.range,
-        args.servers.as_ref(),
-    )?;
+    let (data, _) = read(&args.input, &app.settings.contract, args.input.range)?;
     // An hour of search is not thrown away for a folder that is not there.
     std::fs::OpenOptions::new()
         .append(true)
@@ -110,7 +105,7 @@ pub(crate) async fn tune_command(args: &TuneArgs, app: &App) -> Result<()> {
         "best": found.best,
         "cut_short": found.cut_short,
         "trials": found.trials,
-        "data": args.data,
+        "data": args.input.data,
         "seed": args.seed,
     }))
     .context("write JSON")?;
@@ -122,15 +117,14 @@ pub(crate) async fn tune_command(args: &TuneArgs, app: &App) -> Result<()> {
     output::line(&format!(
         "best settings in {0}: forewarn --set train.tuned={0} train --data {1}",
         args.out.display(),
-        args.data.display()
+        args.input.data.display()
     ))
 }
 
 /// One line a training, best first within its length.
 fn table(found: &Found) -> String {
     let mut trials: Vec<&Trial> = found.trials.iter().collect();
-    let loss = |t: &Trial| t.val_loss.unwrap_or(f64::INFINITY);
-    trials.sort_by(|a, b| b.epochs.cmp(&a.epochs).then(loss(a).total_cmp(&loss(b))));
+    trials.sort_by(|a, b| a.rank(b));
     let mut text = format!(
         "{:>6} {:>9} {:>7} {:>6} {:>8} {:>9} {:>7} {:>10} {:>8}  without\n",
         "epochs",
