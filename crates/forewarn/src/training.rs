@@ -24,9 +24,11 @@ mod tuning;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use contract::Contract;
 use contract::record::{ControlPayload, MODEL_PROMOTED, MODEL_PUBLISHED, ModelChange};
 use lake::registry::{NewVersion, Registry};
+use serde_json::Value;
 
 pub(crate) use self::build::{Candidate, Job, build, rfc3339};
 pub(crate) use self::checkpoint::{CheckpointFile, Mismatch};
@@ -77,23 +79,41 @@ pub(crate) async fn register(
     candidate: &Candidate,
     now_ms: i64,
 ) -> Result<()> {
-    let info = &candidate.info;
-    let summary = BTreeMap::from([
-        ("epochs".to_owned(), info.epochs.into()),
-        ("final_val_loss".to_owned(), info.final_val_loss.into()),
-        ("num_servers".to_owned(), info.num_servers.into()),
-        ("model_parameters".to_owned(), info.model_parameters.into()),
-    ]);
-    let files = candidate
-        .files
+    let (version, files) = (&candidate.version, &candidate.files);
+    let files = files
         .iter()
-        .map(|(name, bytes)| (name.clone(), bytes.clone().into()))
-        .collect();
+        .map(|(name, bytes)| (name.clone(), bytes.clone().into()));
+    publish(registry, contract, version, files.collect(), now_ms).await
+}
+
+/// Of `training_info.json`, what the list of versions shows.
+const SUMMARY: [&str; 4] = [
+    "epochs",
+    "final_val_loss",
+    "num_servers",
+    "model_parameters",
+];
+
+/// Puts the files of a version into the registry.
+async fn publish(
+    registry: &Registry,
+    contract: &str,
+    version: &str,
+    files: BTreeMap<String, Bytes>,
+    now_ms: i64,
+) -> Result<()> {
+    let info = files
+        .get(stored::INFO)
+        .context("training_info.json is missing")?;
+    let info: Value = serde_json::from_slice(info).context("read training_info.json")?;
     let new = NewVersion {
-        version: candidate.version.clone(),
+        version: version.to_owned(),
         created_at_ms: now_ms,
         contract: contract.to_owned(),
-        summary,
+        summary: SUMMARY
+            .iter()
+            .map(|key| ((*key).to_owned(), info[*key].clone()))
+            .collect(),
         files,
     };
     registry.publish(new).await.context("register the model")?;

@@ -3,15 +3,13 @@
 //! It was trained by `forewarn train` on a simulated fleet; its `training_info.json` names both commands, and it says of itself that it has
 //! seen simulated data only. Without the optimiser's state, which only a training that goes on would read.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use contract::Contract;
-use lake::registry::{NewVersion, Registry};
+use lake::registry::Registry;
 use serde::Deserialize;
 
-use super::stored;
+use super::{publish, stored};
 use crate::refusal::Refusal;
 
 /// The contract that it was trained for.
@@ -37,14 +35,9 @@ const FILES: [(&str, &[u8]); 8] = [
     file!("training_info.json"),
 ];
 
-/// What the list of versions shows of it.
 #[derive(Deserialize)]
 struct Info {
     version: String,
-    epochs: u64,
-    final_val_loss: f64,
-    num_servers: u64,
-    model_parameters: u64,
 }
 
 /// Registers the starter model unless it is there already; gives its version and whether it is served now, which it is where
@@ -70,25 +63,18 @@ pub(crate) async fn install(
         .context("the starter model's training_info.json")?;
     let versions = registry.list().await.context("read the registry")?;
     if !versions.iter().any(|known| known.version == info.version) {
-        let new = NewVersion {
-            version: info.version.clone(),
-            created_at_ms: now_ms,
-            contract: contract.fingerprint().to_owned(),
-            summary: BTreeMap::from([
-                ("epochs".to_owned(), info.epochs.into()),
-                ("final_val_loss".to_owned(), info.final_val_loss.into()),
-                ("num_servers".to_owned(), info.num_servers.into()),
-                ("model_parameters".to_owned(), info.model_parameters.into()),
-            ]),
-            files: FILES
-                .iter()
-                .map(|(name, bytes)| ((*name).to_owned(), Bytes::from_static(bytes)))
-                .collect(),
-        };
-        registry
-            .publish(new)
-            .await
-            .context("register the starter model")?;
+        let files = FILES
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), Bytes::from_static(bytes)))
+            .collect();
+        publish(
+            registry,
+            contract.fingerprint(),
+            &info.version,
+            files,
+            now_ms,
+        )
+        .await?;
     }
     let nothing_served = registry
         .production()
