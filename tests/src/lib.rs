@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use contract::codec::{Encoder, MetricRow};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -274,6 +275,42 @@ impl Site {
         Running { child, log }
     }
 
+    /// Waits until a topic has had so many records, while the process runs.
+    ///
+    /// # Panics
+    /// When that does not happen in a minute, or the process ends.
+    #[track_caller]
+    pub fn wait_for_records(&self, topic: &str, at_least: i64, running: &mut Running) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while kafka::count(self.brokers(), &self.topic(topic)) < at_least {
+            assert!(Instant::now() < until, "{topic}: {}", running.output());
+            assert!(running.is_running(), "{topic}: {}", running.output());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Simulates a fleet of one record in five minutes into a file; gives its path.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn simulate(&self, servers: &str, hours: &str, seed: &str) -> String {
+        let file = self.path("fleet.parquet").display().to_string();
+        let fleet = [
+            "--servers",
+            servers,
+            "--hours",
+            hours,
+            "--step",
+            "5m",
+            "--seed",
+            seed,
+        ];
+        self.run(&[&["simulate", "--out", &file], &fleet[..]].concat())
+            .ok();
+        file
+    }
+
     /// `topics create`.
     ///
     /// # Panics
@@ -427,4 +464,26 @@ impl Drop for Running {
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(since.expect("after 1970").as_millis()).expect("before year 292 million")
+}
+
+/// A record of `metrics`, with neither profile nor state.
+///
+/// # Panics
+/// When it cannot be encoded.
+pub fn metric_record(
+    encoder: &Encoder,
+    server: &str,
+    timestamp: i64,
+    values: &[Option<f32>],
+) -> Vec<u8> {
+    let row = MetricRow {
+        server,
+        timestamp,
+        profile: None,
+        state: None,
+        values,
+    };
+    let mut bytes = Vec::new();
+    encoder.encode_metric(&row, &mut bytes).expect("encode");
+    bytes
 }

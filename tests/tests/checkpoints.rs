@@ -8,21 +8,7 @@ use tests::Site;
 /// A site without a broker, and a simulated fleet in a file.
 fn fleet(servers: &str, hours: &str) -> (Site, String) {
     let site = Site::new("127.0.0.1:1", "linborg");
-    let file = site.path("fleet.parquet").display().to_string();
-    site.run(&[
-        "simulate",
-        "--servers",
-        servers,
-        "--hours",
-        hours,
-        "--step",
-        "5m",
-        "--seed",
-        "7",
-        "--out",
-        &file,
-    ])
-    .ok();
+    let file = site.simulate(servers, hours, "7");
     (site, file)
 }
 

@@ -13,21 +13,7 @@ const PARTITIONS: u32 = 3;
 fn fleet(brokers: &str, hours: &str) -> Site {
     let site = Site::new(brokers, "linborg");
     site.create_topics(PARTITIONS);
-    let file = site.path("fleet.parquet").display().to_string();
-    site.run(&[
-        "simulate",
-        "--servers",
-        SERVERS,
-        "--hours",
-        hours,
-        "--step",
-        "5m",
-        "--seed",
-        "7",
-        "--out",
-        &file,
-    ])
-    .ok();
+    site.simulate(SERVERS, hours, "7");
     site
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::Contract;
-use contract::codec::{Encoder, MetricRow};
+use contract::codec::Encoder;
 use tests::forwarder::Forwarder;
-use tests::{Site, brokers, kafka, oracle, topics, vm_trace};
+use tests::{Site, brokers, kafka, metric_record, oracle, topics, vm_trace};
 
 const PARTITIONS: u32 = 4;
 const GRACE_MS: i64 = 60_000;
@@ -175,15 +175,7 @@ fn confluent_framing_is_read_where_the_id_is_configured() {
     let encoder = Encoder::new(&contract).expect("make an encoder");
     let bucket = tests::now_ms() / 300_000 * 300_000 - 3_600_000;
     let framed = |id: u8, timestamp: i64| {
-        let mut ours = Vec::new();
-        let row = MetricRow {
-            server: "vm1",
-            timestamp,
-            profile: None,
-            state: None,
-            values: &[Some(50.0); 6],
-        };
-        encoder.encode_metric(&row, &mut ours).expect("encode");
+        let ours = metric_record(&encoder, "vm1", timestamp, &[Some(50.0); 6]);
         [&[0, 0, 0, 0, id], &ours[10..]].concat()
     };
     let values = [
@@ -226,16 +218,7 @@ fn bad_records_are_dead_letters_with_a_reason_and_the_rest_goes_on() {
     let now_ms = tests::now_ms();
     let bucket = now_ms - now_ms % 300_000 - 3_600_000;
     let record = |server: &str, timestamp: i64, values: [Option<f32>; 6]| {
-        let mut out = Vec::new();
-        let row = MetricRow {
-            server,
-            timestamp,
-            profile: None,
-            state: None,
-            values: &values,
-        };
-        encoder.encode_metric(&row, &mut out).expect("encode");
-        out
+        metric_record(&encoder, server, timestamp, &values)
     };
     let good = [
         Some(50.0),

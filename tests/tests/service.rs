@@ -35,16 +35,6 @@ fn replay(site: &Site, from: &str, to: &str, speed: &str) {
 }
 
 #[track_caller]
-fn wait_for_records(site: &Site, topic: &str, at_least: i64, running: &mut Running) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while kafka::count(site.brokers(), &site.topic(topic)) < at_least {
-        assert!(Instant::now() < until, "{topic}: {}", running.output());
-        assert!(running.is_running(), "{topic}: {}", running.output());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-#[track_caller]
 fn stop(mut running: Running) {
     let asked = Instant::now();
     assert_eq!(running.terminate(), Some(0), "{}", running.output());
@@ -135,7 +125,7 @@ fn a_running_forecaster_refuses_a_model_of_another_contract() {
     running.wait_until_ready(Duration::from_secs(60));
     replay(&site, "2026-01-08T20:00:00Z", "2026-01-08T22:30:00Z", "max");
     site.to_end("rollup");
-    wait_for_records(&site, "predictions", 1, &mut running);
+    site.wait_for_records("predictions", 1, &mut running);
 
     promote(&site, &models.other);
     announce(&site, &models.other);
@@ -159,7 +149,7 @@ fn a_running_forecaster_refuses_a_model_of_another_contract() {
     replay(&site, "2026-01-08T22:30:00Z", "2026-01-08T23:30:00Z", "max");
     site.to_end("rollup");
     let due = due(&site, 1).len();
-    wait_for_records(&site, "predictions", due as i64, &mut running);
+    site.wait_for_records("predictions", due as i64, &mut running);
     for (_, prediction) in exactly_once(&site, 1) {
         assert_eq!(&prediction.model_version, first);
     }
@@ -196,7 +186,7 @@ fn a_reload_leaves_no_gap_and_repeats_nothing() {
             )
         };
         let flowing = scope.spawn(flow);
-        wait_for_records(&site, "predictions", 200, &mut running);
+        site.wait_for_records("predictions", 200, &mut running);
         assert!(!flowing.is_finished(), "rollups still flow");
         promote(&site, second);
         announce(&site, second);
@@ -259,7 +249,7 @@ fn stop_rollup(site: &Site) {
                 "90000",
             )
         });
-        wait_for_records(site, "rollups", 2_000, &mut running);
+        site.wait_for_records("rollups", 2_000, &mut running);
         running
     });
     stop(running);
@@ -380,7 +370,7 @@ fn stop_train(site: &Site) {
 
 fn stop_forecast(site: &Site) {
     let mut running = site.start(&["run", "--role", "forecast"]);
-    wait_for_records(site, "predictions", 200, &mut running);
+    site.wait_for_records("predictions", 200, &mut running);
     stop(running);
     let early = kafka::count(site.brokers(), &site.topic("predictions"));
     let rest = site.to_end("forecast");
@@ -394,7 +384,7 @@ fn stop_forecast(site: &Site) {
 
 fn stop_drift(site: &Site) {
     let mut running = site.start(&["run", "--role", "drift"]);
-    wait_for_records(site, "drift.panes", 100, &mut running);
+    site.wait_for_records("drift.panes", 100, &mut running);
     stop(running);
     site.to_end("drift");
     let panes: Vec<(i32, Pane)> = topics::records(site.brokers(), &site.topic("drift.panes"));

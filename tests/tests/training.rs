@@ -72,21 +72,7 @@ fn says(answer: &Value, words: &str) -> bool {
 #[test]
 fn a_model_of_simulated_data_says_so_wherever_it_is_judged() {
     let site = Site::new("127.0.0.1:1", "linborg");
-    let data = site.path("fleet.parquet").display().to_string();
-    let made = [
-        "simulate",
-        "--servers",
-        "6",
-        "--hours",
-        "80",
-        "--step",
-        "5m",
-        "--seed",
-        "3",
-        "--out",
-        &data,
-    ];
-    site.run(&made).ok();
+    let data = site.simulate("6", "80", "3");
     let args = [
         "train",
         "--data",
@@ -164,19 +150,7 @@ fn the_starter_model_forecasts_and_says_what_it_has_seen() {
     assert_eq!(again["version"], installed["version"]);
     let listed = site.run(&["models", "list", "--json"]).ok().last_json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
-    let file = site.path("fleet.parquet").display().to_string();
-    let simulate = [
-        "simulate",
-        "--servers",
-        "6",
-        "--hours",
-        "72",
-        "--step",
-        "300s",
-        "--seed",
-        "99",
-    ];
-    site.run(&[&simulate[..], &["--out", &file]].concat()).ok();
+    let file = site.simulate("6", "72", "99");
     let version = installed["version"].as_str().expect("a version");
     let judged = site
         .run(&["eval", "--model", version, "--data", &file, "--json"])
@@ -196,17 +170,7 @@ fn the_starter_model_forecasts_and_says_what_it_has_seen() {
 #[test]
 fn a_search_leaves_settings_that_a_training_takes() {
     let site = Site::new("127.0.0.1:1", "linborg");
-    let file = site.path("fleet.parquet").display().to_string();
-    let simulate = [
-        "simulate",
-        "--servers",
-        "6",
-        "--hours",
-        "216",
-        "--step",
-        "300s",
-    ];
-    site.run(&[&simulate[..], &["--out", &file]].concat()).ok();
+    let file = site.simulate("6", "216", "1");
     let out = site.path("tuned.json").display().to_string();
     let tune = [
         "tune",
