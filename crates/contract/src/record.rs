@@ -171,10 +171,20 @@ pub struct DriftReport {
     pub rows: i64,
     /// Partitions without panes.
     pub missing_partitions: Vec<i32>,
+    /// Servers that were there within the longest window and are missing from its last bucket.
+    pub missing_servers: i32,
     /// How busy the fleet is, 0–1.
     pub load: Option<f64>,
+    /// Mean of the contract's CPU metric over the last quarter of an hour.
+    pub mean_cpu: Option<f64>,
+    /// Mean of the contract's memory metric, likewise.
+    pub mean_memory: Option<f64>,
     /// 1 − prediction error rate.
     pub accuracy: Option<f64>,
+    /// Share of the judged metrics of profiles that drifted, 0–1.
+    pub share_drifted: f64,
+    /// Where the measures go.
+    pub trends: Vec<Trend>,
     /// How much the verdict rests on, 0–1.
     pub confidence: f64,
     /// In words.
@@ -183,7 +193,19 @@ pub struct DriftReport {
     pub positions: Vec<Position>,
 }
 
-/// The measures of one window, raw and in excess of what is usual.
+/// Where a measure goes: now against an hour ago.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trend {
+    /// `per`, `dss`, `fds` or `score`.
+    pub measure: String,
+    /// `increasing`, `stable` or `decreasing`.
+    pub trend: String,
+}
+
+/// The measures of one window, raw and calibrated.
+///
+/// A calibrated measure says how far the evidence of a change goes towards what quiet days reach once in a stated time: at the alarm
+/// level it is the threshold of its own (`per` 0.10, `dss` 0.20, `fds` 0.15, score 0.10).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowMeasures {
     /// Length of the window.
@@ -204,15 +226,13 @@ pub struct WindowMeasures {
     pub anomaly_rate: f64,
     /// Weighted sum of the four.
     pub score: f64,
-    /// `per` less its median without drift.
+    /// Calibrated, from forecast errors.
     pub calibrated_per: f64,
-    /// `dss` less its median without drift.
+    /// Calibrated, from the spread between servers.
     pub calibrated_dss: f64,
-    /// `fds` less its median without drift.
+    /// Calibrated, from the mean over servers.
     pub calibrated_fds: f64,
-    /// `anomaly_rate` less its median without drift.
-    pub calibrated_anomaly_rate: f64,
-    /// Weighted sum of the four calibrated measures.
+    /// The strongest of the three, at the score's threshold.
     pub calibrated_score: f64,
 }
 
@@ -231,6 +251,18 @@ pub struct MetricDrift {
     pub anomaly_rate: f64,
     /// Prediction error rate.
     pub per: Option<f64>,
+    /// Population stability index; `None` with too few values.
+    pub psi: Option<f64>,
+    /// p-value of the KS statistic as if the values were independent, which server metrics are not.
+    pub ks_p: f64,
+    /// Persisting evidence of a change in units of the alarm level: an alarm above 1.
+    pub strength: f64,
+    /// What moved most: `mean`, `spread`, `error`, `new`; `no variation` where the baseline had none; empty where nothing was judged.
+    pub signal: String,
+    /// Size of the change in standard deviations of that signal on quiet days.
+    pub size_sd: Option<f64>,
+    /// When it began.
+    pub since: Option<i64>,
 }
 
 /// The next offset of a partition of `rollups`.

@@ -1,16 +1,16 @@
-//! What the model learnt from: per profile and metric a histogram, a mean and a standard deviation, and what the measures
-//! usually are when nothing drifts.
+//! What the model learnt from: per profile and metric a histogram, a mean and a standard deviation, and what quiet days look
+//! like by hour of the week ([`Detector`]).
 //!
 //! It is built from the training window, stored beside the model and replaced with it. Metrics that the contract marks
-//! monotone have no cell: they are not judged. It holds no time of day: a baseline by hour of week needs more cells, not
-//! another form.
+//! monotone have no cell: they are not judged.
 //!
 //! How it is stored: [`crate::BaselineRow`].
 
 use contract::Contract;
-use serde::{Deserialize, Serialize};
 
-use crate::measures::{self, Measures};
+use crate::measures;
+use crate::shift::detector::Detector;
+use crate::shift::history::History;
 use crate::sketch::{Sketch, bin_of};
 
 /// A stored baseline that cannot be used.
@@ -42,19 +42,6 @@ pub enum BaselineError {
     },
 }
 
-/// What is usual for one cell over a window, when nothing drifts. It ranks the causes; it is not part of the score.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Usual {
-    /// Of the error rate, `None` without forecasts.
-    pub per: Option<f64>,
-    /// Of the KS statistic.
-    pub ks: f64,
-    /// Of the distance of the means in standard deviations.
-    pub z: f64,
-    /// Of the anomaly rate.
-    pub anomaly_rate: f64,
-}
-
 /// One metric of one profile.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Cell {
@@ -68,8 +55,6 @@ pub struct Cell {
     pub mean: f64,
     /// Their standard deviation (n − 1 in the denominator), 0 for fewer than two.
     pub sd: f64,
-    /// What is usual over the windows of [`crate::WINDOW_MINUTES`], once calibrated.
-    pub usual: [Option<Usual>; 2],
 }
 
 impl Cell {
@@ -86,41 +71,6 @@ impl Cell {
     }
 }
 
-/// The medians of the measures over held-out hours, one set for each window of [`crate::WINDOW_MINUTES`]. A window
-/// without one cannot be judged, since nobody knows what is usual for it.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Medians {
-    /// Of the 1 h window.
-    pub hour: Option<Measures>,
-    /// Of the 24 h window.
-    pub day: Option<Measures>,
-}
-
-impl Medians {
-    /// Zeros: measures count as they are, without calibration.
-    #[must_use]
-    pub fn raw() -> Medians {
-        let zero = Measures {
-            per: Some(0.0),
-            ..Measures::default()
-        };
-        Medians {
-            hour: Some(zero),
-            day: Some(zero),
-        }
-    }
-
-    /// The medians of window `index` of [`crate::WINDOW_MINUTES`].
-    #[must_use]
-    pub fn of(&self, index: usize) -> Option<&Measures> {
-        match index {
-            0 => self.hour.as_ref(),
-            1 => self.day.as_ref(),
-            _ => None,
-        }
-    }
-}
-
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baseline {
@@ -128,8 +78,8 @@ pub struct Baseline {
     pub id: String,
     /// Fingerprint of the contract it was made with.
     pub contract: String,
-    /// What is usual.
-    pub medians: Medians,
+    /// What quiet days look like; `None` until [`crate::calibrate()`] has run: nothing is an alarm then.
+    pub detector: Option<Detector>,
     /// `[profile][metric]`, in the contract's order.
     pub(crate) cells: Vec<Vec<Cell>>,
 }
@@ -139,18 +89,6 @@ impl Baseline {
     #[must_use]
     pub fn cell(&self, profile: usize, metric: usize) -> Option<&Cell> {
         self.cells.get(profile)?.get(metric)
-    }
-
-    pub(crate) fn cells_mut(&mut self) -> impl Iterator<Item = (usize, usize, &mut Cell)> {
-        self.cells
-            .iter_mut()
-            .enumerate()
-            .flat_map(|(profile, cells)| {
-                cells
-                    .iter_mut()
-                    .enumerate()
-                    .map(move |(metric, cell)| (profile, metric, cell))
-            })
     }
 
     pub(crate) fn check_contract(&self, contract: &Contract) -> Result<(), BaselineError> {
@@ -183,6 +121,7 @@ pub struct BaselineBuilder {
     contract: String,
     judged: Vec<bool>,
     gathered: Vec<Vec<Gathered>>,
+    history: History,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -217,7 +156,6 @@ impl Gathered {
             } else {
                 (self.m2 / (n - 1) as f64).max(0.0).sqrt()
             },
-            usual: [None, None],
         }
     }
 }
@@ -237,15 +175,25 @@ impl BaselineBuilder {
                 vec![Gathered::default(); contract.num_metrics()];
                 contract.profiles.len()
             ],
+            history: History::new(contract.profiles.len() * contract.num_metrics()),
         }
     }
 
-    /// Counts one row of rollups: `values` in the contract's order, NaN for a gap. A profile that the contract does not
-    /// have is left out.
-    pub fn add(&mut self, profile: usize, values: &[f32]) {
+    /// Counts one row of rollups: `bucket` is its start, `values` are in the contract's order, NaN for a gap. A profile that the
+    /// contract does not have is left out.
+    pub fn add(&mut self, profile: usize, bucket: i64, values: &[f32]) {
+        let metrics = self.judged.len();
         let Some(gathered) = self.gathered.get_mut(profile) else {
             return;
         };
+        if let Some(sums) = self.history.bucket(bucket) {
+            let cells = sums.iter_mut().skip(profile * metrics);
+            for ((sums, &value), &judged) in cells.zip(values).zip(&self.judged) {
+                if judged && value.is_finite() {
+                    sums.count(value);
+                }
+            }
+        }
         for ((gathered, &value), &judged) in gathered.iter_mut().zip(values).zip(&self.judged) {
             if judged && value.is_finite() {
                 gathered.add(value);
@@ -253,19 +201,20 @@ impl BaselineBuilder {
         }
     }
 
-    /// The baseline, not yet calibrated: until [`crate::calibrate()`] has run it raises no alarm.
+    /// The baseline, not yet calibrated, and what [`crate::calibrate()`] needs beside it.
     #[must_use]
-    pub fn finish(&self, id: &str) -> Baseline {
-        Baseline {
+    pub fn finish(self, id: &str) -> (Baseline, History) {
+        let baseline = Baseline {
             id: id.to_owned(),
             contract: self.contract.clone(),
-            medians: Medians::default(),
+            detector: None,
             cells: self
                 .gathered
                 .iter()
                 .map(|cells| cells.iter().map(Gathered::finish).collect())
                 .collect(),
-        }
+        };
+        (baseline, self.history)
     }
 }
 
@@ -291,10 +240,10 @@ mod tests {
         let cpu = contract.metric_index("cpu_user_pct").unwrap();
         let mut builder = BaselineBuilder::new(&contract);
         for value in [12.0, 15.0, f32::NAN, 11.0, f32::INFINITY, 18.0, 14.0] {
-            builder.add(2, &row_of(&contract, "cpu_user_pct", value));
+            builder.add(2, 0, &row_of(&contract, "cpu_user_pct", value));
         }
-        builder.add(99, &row_of(&contract, "cpu_user_pct", 1.0));
-        let baseline = builder.finish("b");
+        builder.add(99, 0, &row_of(&contract, "cpu_user_pct", 1.0));
+        let (baseline, _) = builder.finish("b");
         let cell = baseline.cell(2, cpu).unwrap();
         assert_eq!((cell.n, cell.mean), (5, 14.0));
         assert!((cell.sd - 7.5_f64.sqrt()).abs() < 1e-12);
@@ -314,9 +263,9 @@ mod tests {
         let contract = contract();
         let mut builder = BaselineBuilder::new(&contract);
         for _ in 0..50 {
-            builder.add(0, &row_of(&contract, "disk_usage_pct", 64.1));
+            builder.add(0, 0, &row_of(&contract, "disk_usage_pct", 64.1));
         }
-        let baseline = builder.finish("b");
+        let (baseline, _) = builder.finish("b");
         let cell = baseline
             .cell(0, contract.metric_index("disk_usage_pct").unwrap())
             .unwrap();
@@ -332,8 +281,8 @@ mod tests {
             .position(|metric| metric.monotone)
             .unwrap();
         let mut builder = BaselineBuilder::new(&contract);
-        builder.add(0, &vec![1.0; contract.num_metrics()]);
-        let baseline = builder.finish("b");
+        builder.add(0, 0, &vec![1.0; contract.num_metrics()]);
+        let (baseline, _) = builder.finish("b");
         assert_eq!(baseline.cell(0, uptime).unwrap().n, 0);
         assert_eq!(
             baseline.rows(&contract).len(),

@@ -1,27 +1,19 @@
-//! What the measures are when nothing drifts: their medians over held-out hours.
+//! What quiet days look like: the held-out rows and the forecasts made for them are replayed through the very [`PaneBuilder`] of the
+//! service, the errors of the forecasts join what the baseline's rows gave, and the [`Detector`] learns from all of it.
 //!
-//! Server metrics are autocorrelated and seasonal, so that the raw measures are never near 0: one hour of a daily cycle
-//! is far from the whole day's distribution. The held-out rows and the forecasts made for them are replayed through the
-//! very [`PaneBuilder`] and [`Windows`] of the service, each full hour is judged, and the median of each measure is kept
-//! with the baseline, one set per window. Hours of a window that is not covered do not count.
-//!
-//! It is not a test of significance: half of all quiet hours lie above the median.
+//! Rows before the held-out part count as well: what the metrics themselves do on quiet days does not depend on the model; how well it
+//! forecasts does, so that errors are those on days that it has not seen.
 
 use std::sync::Arc;
 
 use contract::Contract;
-use contract::record::Prediction;
+use contract::record::{Pane, Prediction};
 
-use crate::baseline::{Baseline, BaselineError, Usual};
-use crate::measures::{Measures, Policy, median};
+use crate::baseline::{Baseline, BaselineError};
 use crate::pane::{PaneBuilder, RowOutcome};
-use crate::report::{ReportRequest, Window, is_covered};
-use crate::windows::Windows;
-
-const HOUR_MS: i64 = 3_600_000;
-
-/// Most hours that are judged: two months. More would not change a median, and would cost memory.
-const MAX_HOURS: usize = 24 * 62;
+use crate::shift::detector::Detector;
+use crate::shift::history::{BucketSums, History};
+use crate::sums::HORIZON_MINUTES;
 
 /// A row of rollups that the model and the baseline have not seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,12 +29,14 @@ pub struct HeldOutRow<'a> {
 }
 
 /// On how much the calibration rests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Calibration {
-    /// Hours at which the 1 h window was judged; 0: it cannot raise an alarm.
-    pub hours_of_hour: usize,
-    /// Hours at which the 24 h window was judged; 0 when less than a day was held out.
-    pub hours_of_day: usize,
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CalibrationFacts {
+    /// Days that quiet was learnt on.
+    pub days: usize,
+    /// Series that are watched: metrics of profiles, by mean, spread and error.
+    pub series: usize,
+    /// Evidence that is an alarm; `None`: too few days to say, and nothing will be one.
+    pub level: Option<f64>,
 }
 
 /// A calibration that cannot be made.
@@ -67,44 +61,37 @@ pub enum CalibrationError {
     },
 }
 
-/// Replays held-out rows (by bucket) and forecasts (by `issued_at`; those of `model_version` count) and sets the medians of
-/// `baseline`, and per cell what is usual.
+/// Replays held-out rows (by bucket) and forecasts (by `issued_at`; those of `model_version` count), adds them to the baseline's
+/// `history` and sets the detector of `baseline`.
 ///
 /// # Errors
 /// See [`CalibrationError`]; the baseline is as it was then.
 pub fn calibrate<'a>(
     contract: &Arc<Contract>,
     baseline: &mut Baseline,
+    mut history: History,
     model_version: &str,
     rows: impl IntoIterator<Item = HeldOutRow<'a>>,
     forecasts: impl IntoIterator<Item = Prediction>,
-) -> Result<Calibration, CalibrationError> {
+) -> Result<CalibrationFacts, CalibrationError> {
     let shared = Arc::new(baseline.clone());
-    let mut replay = Replay {
-        builder: PaneBuilder::new(Arc::clone(contract), Arc::clone(&shared), 0, None)?,
-        windows: Windows::new(Arc::clone(contract)),
-        baseline: shared,
-        model_version,
-        judged_through: None,
-        gathered: [Gathered::default(), Gathered::default()],
-    };
+    let mut builder = PaneBuilder::new(Arc::clone(contract), shared, 0, None)?;
     let mut forecasts = forecasts.into_iter().peekable();
     let mut newest: Option<i64> = None;
     for (row, position) in rows.into_iter().zip(1..) {
         if newest.is_none_or(|newest| row.bucket > newest) {
-            replay.reach(row.bucket)?;
+            for pane in builder.close_before(row.bucket) {
+                add_pane(contract, &mut history, &pane, model_version);
+            }
             // A forecast that is issued when this bucket starts is the last that reaches it.
             while let Some(forecast) =
                 forecasts.next_if(|forecast| forecast.issued_at <= row.bucket)
             {
-                replay.builder.forecast(&forecast);
+                builder.forecast(&forecast);
             }
             newest = Some(row.bucket);
         }
-        match replay
-            .builder
-            .row(row.server, row.profile, row.bucket, position, row.values)
-        {
+        match builder.row(row.server, row.profile, row.bucket, position, row.values) {
             RowOutcome::Counted | RowOutcome::Repeat => {}
             RowOutcome::Late | RowOutcome::Full => {
                 return Err(CalibrationError::NotInOrder {
@@ -120,104 +107,46 @@ pub fn calibrate<'a>(
         }
     }
     if let Some(newest) = newest {
-        replay.reach(newest.saturating_add(contract.step_ms()))?;
-    }
-    let [hour, day] = &replay.gathered;
-    baseline.medians.hour = hour.medians();
-    baseline.medians.day = day.medians();
-    for (profile, metric, cell) in baseline.cells_mut() {
-        cell.usual = [hour.usual(profile, metric), day.usual(profile, metric)];
-    }
-    Ok(Calibration {
-        hours_of_hour: hour.measures.len(),
-        hours_of_day: day.measures.len(),
-    })
-}
-
-struct Replay<'a> {
-    builder: PaneBuilder,
-    windows: Windows,
-    baseline: Arc<Baseline>,
-    model_version: &'a str,
-    judged_through: Option<i64>,
-    gathered: [Gathered; 2],
-}
-
-impl Replay<'_> {
-    /// Closes the buckets before `bucket` and judges each full hour up to it.
-    fn reach(&mut self, bucket: i64) -> Result<(), CalibrationError> {
-        for pane in self.builder.close_before(bucket) {
-            self.windows.add(&pane);
+        for pane in builder.close_before(newest.saturating_add(contract.step_ms())) {
+            add_pane(contract, &mut history, &pane, model_version);
         }
-        let last = bucket - bucket.rem_euclid(HOUR_MS);
-        // Nothing is in a window whose end lies a day past the rows.
-        let earliest = last.saturating_sub(48 * HOUR_MS);
-        let Some(judged_through) = self.judged_through else {
-            self.judged_through = Some(last);
-            return Ok(());
+    }
+    let detector = Detector::learn(&history, contract.time_zone, contract.step_ms());
+    let calibration = CalibrationFacts {
+        days: detector.days,
+        series: detector.models.len(),
+        level: detector.level(),
+    };
+    baseline.detector = Some(detector);
+    Ok(calibration)
+}
+
+/// Adds what a pane says of each metric.
+fn add_pane(contract: &Contract, history: &mut History, pane: &Pane, model_version: &str) {
+    let Some(profile) = contract.profile_index(&pane.profile) else {
+        return;
+    };
+    let Some(sums) = history.bucket(pane.bucket) else {
+        return;
+    };
+    for metric in &pane.metrics {
+        let cell = contract
+            .metric_index(&metric.metric)
+            .and_then(|index| sums.get_mut(profile * contract.num_metrics() + index));
+        let Some(cell) = cell else { continue };
+        let mut errors = metric.errors.iter().filter(|errors| {
+            errors.model_version == model_version && errors.horizon_minutes == HORIZON_MINUTES[0]
+        });
+        let (errors, error_sum) = errors
+            .next()
+            .map_or((0, 0), |errors| (errors.abs_n, errors.abs_sum.0));
+        let found = BucketSums {
+            n: metric.n,
+            sum: metric.sum.0,
+            sum_sq: metric.sum_sq.0,
+            errors,
+            error_sum,
         };
-        let mut at_ms = judged_through.max(earliest);
-        while at_ms < last {
-            at_ms += HOUR_MS;
-            let request = ReportRequest {
-                at_ms,
-                model_version: self.model_version,
-                policy: Policy::SLA,
-            };
-            let windows = self.windows.judge(&request, &self.baseline)?;
-            for (gathered, window) in self.gathered.iter_mut().zip(windows) {
-                gathered.take(window);
-            }
-        }
-        self.judged_through = Some(judged_through.max(last));
-        Ok(())
-    }
-}
-
-/// All hours of one window.
-#[derive(Debug, Default)]
-struct Gathered {
-    measures: Vec<Measures>,
-    cells: std::collections::BTreeMap<(usize, usize), Vec<Usual>>,
-}
-
-impl Gathered {
-    fn take(&mut self, window: Window) {
-        if !is_covered(window.index, window.coverage) || self.measures.len() >= MAX_HOURS {
-            return;
-        }
-        self.measures.push(window.judged.measures);
-        for cell in window.judged.cells {
-            self.cells
-                .entry((cell.profile, cell.metric))
-                .or_default()
-                .push(Usual {
-                    per: cell.per,
-                    ks: cell.ks,
-                    z: cell.z,
-                    anomaly_rate: cell.anomaly_rate,
-                });
-        }
-    }
-
-    fn medians(&self) -> Option<Measures> {
-        let of = |measure: fn(&Measures) -> f64| median(self.measures.iter().map(measure));
-        Some(Measures {
-            per: median(self.measures.iter().filter_map(|measures| measures.per)),
-            dss: of(|measures| measures.dss)?,
-            fds: of(|measures| measures.fds)?,
-            anomaly_rate: of(|measures| measures.anomaly_rate)?,
-        })
-    }
-
-    fn usual(&self, profile: usize, metric: usize) -> Option<Usual> {
-        let hours = self.cells.get(&(profile, metric))?;
-        let of = |measure: fn(&Usual) -> f64| median(hours.iter().map(measure));
-        Some(Usual {
-            per: median(hours.iter().filter_map(|hour| hour.per)),
-            ks: of(|hour| hour.ks)?,
-            z: of(|hour| hour.z)?,
-            anomaly_rate: of(|hour| hour.anomaly_rate)?,
-        })
+        cell.add(&found);
     }
 }

@@ -1,4 +1,4 @@
-//! From the sums of a window to its measures, raw: not yet in excess of what is usual.
+//! From the sums of a window to its measures, raw.
 
 use contract::Contract;
 
@@ -19,6 +19,8 @@ pub(crate) struct Judged {
     pub(crate) wape: Option<f64>,
     /// The largest distance of means, in standard deviations.
     pub(crate) fds_z: f64,
+    /// Metrics of the contract.
+    pub(crate) num_metrics: usize,
     /// By profile and metric.
     pub(crate) cells: Vec<JudgedCell>,
 }
@@ -33,8 +35,12 @@ pub(crate) struct JudgedCell {
     pub(crate) z: f64,
     pub(crate) anomaly_rate: f64,
     pub(crate) per: Option<f64>,
+    pub(crate) ks_p: f64,
+    pub(crate) psi: Option<f64>,
     /// The baseline has no value of it.
     pub(crate) is_new: bool,
+    /// The baseline has values, and all are the same.
+    pub(crate) never_varied: bool,
 }
 
 /// Judges window `index` of [`crate::WINDOW_MINUTES`]. Errors are those of `model_version` only.
@@ -55,7 +61,10 @@ pub(crate) fn judge(
     model_version: &str,
 ) -> Judged {
     let horizons = if index == 0 { 1 } else { NUM_HORIZONS };
-    let mut judged = Judged::default();
+    let mut judged = Judged {
+        num_metrics: contract.num_metrics(),
+        ..Judged::default()
+    };
     let mut errors = Errors::new(contract.num_metrics());
     let (mut weighted_ks, mut values, mut outliers) = (0.0, 0_i64, 0_i64);
     let (mut forecasts, mut out_of_range) = (0_i64, 0_i64);
@@ -114,15 +123,17 @@ fn judge_cell(
     } else {
         0.0
     };
+    let counts = cell.map_or(&[][..], |cell| cell.counts.as_slice());
+    let ks = measures::ks(counts, &held.counts);
     let per = errors.and_then(|errors| mean_of(errors.iter().take(horizons).map(relative)));
     JudgedCell {
         profile,
         metric,
         n: held.n,
-        ks: measures::ks(
-            cell.map_or(&[], |cell| cell.counts.as_slice()),
-            &held.counts,
-        ),
+        ks,
+        ks_p: measures::ks_p(ks, cell.map_or(0, |cell| cell.n), held.n),
+        psi: measures::psi(counts, &held.counts),
+        never_varied: cell.is_some_and(|cell| cell.n > 1 && !measures::varies(cell.mean, cell.sd)),
         z: cell
             .filter(|_| held.n > 0)
             .map_or(0.0, |cell| measures::z(mean, cell.mean, cell.sd)),

@@ -7,6 +7,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`measures`] | the formulas, the score, the status |
+//! | [`shift`] | the calibrated signal: has anything moved that quiet days do not move? |
 //! | [`sketch`] | bins of a histogram in bounded memory |
 //! | [`fixed`] | sums that do not depend on the order |
 //!
@@ -24,20 +25,21 @@ pub mod measures;
 mod packed;
 mod pane;
 mod report;
+pub mod shift;
 pub mod sketch;
 mod stored;
 mod sums;
 mod windows;
 mod words;
 
-pub use baseline::{Baseline, BaselineBuilder, BaselineError, Cell, Medians, Usual};
-pub use calibrate::{Calibration, CalibrationError, HeldOutRow, calibrate};
+pub use baseline::{Baseline, BaselineBuilder, BaselineError, Cell};
+pub use calibrate::{CalibrationError, CalibrationFacts, HeldOutRow, calibrate};
 pub use forecasts::{ForecastOutcome, MAX_AHEAD_STEPS, MAX_SERVERS};
 pub use judge::MIN_VALUES;
-pub use measures::{Measures, Policy, Status};
+pub use measures::{Calibration, Limits, Measures, Policy, Status};
 pub use pane::{MAX_BUCKET_SERVERS, MAX_OPEN_BUCKETS, PaneBuilder, RowOutcome};
 pub use report::{MIN_COVERAGE, ReportRequest};
-pub use stored::{BaselineHead, BaselineRow};
+pub use stored::{BaselineHead, BaselineRow, SignalRow};
 pub use sums::HORIZON_MINUTES;
 pub use windows::{MAX_PANES, PaneOutcome, WINDOW_MINUTES, Windows};
 pub use words::compared;

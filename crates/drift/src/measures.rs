@@ -1,7 +1,7 @@
 //! The formulas: what each measure of drift is, and how they become one score and a status.
 //!
 //! Every function is total: an empty side, a constant metric or a window without forecasts gives a number or `None`, never
-//! NaN and never an infinity. Calibration (what is usual) is not here, see [`crate::calibrate()`].
+//! NaN and never an infinity. Calibration (what is usual) is not here, see [`crate::shift`].
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub const OUTLIER_SD: f64 = 3.0;
 /// day; smaller would change the measure where forecasts are plainly wrong.
 pub const MAX_RELATIVE_ERROR: f64 = 1.0e6;
 
-/// The four measures of one window, or what is usual for them.
+/// The four measures of one window, raw.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Measures {
     /// Prediction error rate; `None` without forecasts.
@@ -42,21 +42,6 @@ impl Measures {
             + WEIGHT_DSS * self.dss
             + WEIGHT_FDS * self.fds
             + WEIGHT_ANOMALY * self.anomaly_rate
-    }
-
-    /// What of each measure exceeds `usual`; what lies below it counts 0, so that a good hour of one measure does not
-    /// hide the drift of another. An error rate that is missing on either side is missing.
-    #[must_use]
-    pub fn excess(&self, usual: &Measures) -> Measures {
-        Measures {
-            per: self
-                .per
-                .zip(usual.per)
-                .map(|(per, usual)| (per - usual).max(0.0)),
-            dss: (self.dss - usual.dss).max(0.0),
-            fds: (self.fds - usual.fds).max(0.0),
-            anomaly_rate: (self.anomaly_rate - usual.anomaly_rate).max(0.0),
-        }
     }
 }
 
@@ -159,6 +144,49 @@ impl Status {
     }
 }
 
+/// Which values a policy is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Calibration {
+    /// Calibrated on quiet days.
+    #[default]
+    On,
+    /// As measured. On autocorrelated, seasonal metrics it alarms in half of all quiet windows.
+    Raw,
+}
+
+/// Limits of the measures, each of which is an alarm by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of the prediction error rate.
+    pub per: f64,
+    /// Of the distribution shift.
+    pub dss: f64,
+    /// Of the feature drift.
+    pub fds: f64,
+    /// Of the anomaly rate.
+    pub anomaly_rate: f64,
+}
+
+impl Limits {
+    /// 0.10, 0.20, 0.15, 0.05.
+    pub const ANY_METRIC: Limits = Limits {
+        per: 0.10,
+        dss: 0.20,
+        fds: 0.15,
+        anomaly_rate: 0.05,
+    };
+
+    /// Whether a measure is above its limit.
+    #[must_use]
+    pub fn exceeded_by(&self, measures: &Measures) -> bool {
+        measures.per.is_some_and(|per| per > self.per)
+            || measures.dss > self.dss
+            || measures.fds > self.fds
+            || measures.anomaly_rate > self.anomaly_rate
+    }
+}
+
 /// Where a score turns from one status into the next.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -168,6 +196,8 @@ pub struct Policy {
     pub alarm: f64,
     /// Above it: critical.
     pub critical: f64,
+    /// Alarms beside the score's.
+    pub limits: Option<Limits>,
 }
 
 impl Policy {
@@ -176,6 +206,15 @@ impl Policy {
         warning: 0.08,
         alarm: 0.10,
         critical: 0.12,
+        limits: None,
+    };
+
+    /// Any measure above its limit, or a score above 0.12.
+    pub const ANY_METRIC: Policy = Policy {
+        warning: 0.08,
+        alarm: 0.12,
+        critical: 0.12,
+        limits: Some(Limits::ANY_METRIC),
     };
 
     /// The status of a score. A score equal to a threshold is not above it.
@@ -197,6 +236,75 @@ impl Policy {
     pub fn is_alarm(&self, score: f64) -> bool {
         score > self.alarm
     }
+}
+
+/// Values below which [`psi`] says nothing: of 60 values of identical data 96 % of the windows lie above 0.1.
+pub const MIN_PSI_VALUES: i64 = 500;
+
+/// Bins of [`psi`].
+const PSI_BINS: usize = 10;
+
+/// Population stability index: Σ (a − b) · ln(a / b) over about ten bins of equal baseline share; a the window's share, b the
+/// baseline's, both at least 1e-4. `None` for fewer than [`MIN_PSI_VALUES`] on either side.
+///
+/// Source: Siddiqi, "Credit risk scorecards", 2006 (above 0.1 some, above 0.25 much); it is the symmetrised Kullback–Leibler divergence
+/// of Jeffreys, 1946.
+#[must_use]
+pub fn psi(baseline: &[u64], counts: &[i64]) -> Option<f64> {
+    const LEAST: f64 = 1e-4;
+    let total_baseline: u64 = baseline.iter().sum();
+    let total: i64 = counts.iter().map(|&count| count.max(0)).sum();
+    if total < MIN_PSI_VALUES || total_baseline < MIN_PSI_VALUES.unsigned_abs() {
+        return None;
+    }
+    let mut psi = 0.0;
+    let (mut seen, mut held, mut here) = (0_u64, 0_u64, 0_i64);
+    for (bin, &count) in baseline.iter().enumerate() {
+        seen += count;
+        held += count;
+        here += counts.get(bin).copied().unwrap_or(0).max(0);
+        let is_last = bin + 1 == baseline.len();
+        if is_last {
+            here += counts
+                .iter()
+                .skip(baseline.len())
+                .map(|&c| c.max(0))
+                .sum::<i64>();
+        }
+        // A bin is full at the next tenth of the baseline.
+        let tenths = |n: u64| (n as f64 / total_baseline as f64 * PSI_BINS as f64 + 1e-9) as u64;
+        if is_last || tenths(seen) > tenths(seen - held) {
+            let b = (held as f64 / total_baseline as f64).max(LEAST);
+            let a = (here as f64 / total as f64).max(LEAST);
+            psi += (a - b) * (a / b).ln();
+            (held, here) = (0, 0);
+        }
+    }
+    Some(psi)
+}
+
+/// p-value of a two-sample Kolmogorov–Smirnov statistic for independent values: Kolmogorov's distribution at
+/// (√n + 0.12 + 0.11/√n) · D, n = n₁·n₂/(n₁+n₂).
+///
+/// Source: Stephens, "Use of the Kolmogorov–Smirnov, Cramér–von Mises and related statistics without extensive tables", 1970.
+/// 1 for an empty side.
+#[must_use]
+pub fn ks_p(statistic: f64, baseline_n: u64, n: i64) -> f64 {
+    let (a, b) = (baseline_n as f64, n.max(0) as f64);
+    if a <= 0.0 || b <= 0.0 {
+        return 1.0;
+    }
+    let root = (a * b / (a + b)).sqrt();
+    let x = (root + 0.12 + 0.11 / root) * statistic;
+    if x < 0.2 {
+        return 1.0;
+    }
+    let terms = (1_u8..=100).map(|k| {
+        let k = f64::from(k);
+        let sign = if k as i64 % 2 == 1 { 2.0 } else { -2.0 };
+        sign * (-2.0 * k * k * x * x).exp()
+    });
+    terms.sum::<f64>().clamp(0.0, 1.0)
 }
 
 /// The median of `values`, the mean of the middle two for an even number; `None` of nothing. Not finite ones are left out.
@@ -285,6 +393,61 @@ mod tests {
     }
 
     #[test]
+    fn psi_by_hand() {
+        // Ten bins of 100; b = .1 each, a = .2, .1 × 8, 0 (at least 1e-4):
+        // (.2-.1)*ln(2) + (1e-4-.1)*ln(1e-3) = 0.0693147 + 0.6900847
+        let baseline = [100_u64; 10];
+        let mut counts = [100_i64; 10];
+        counts[0] = 200;
+        counts[9] = 0;
+        let found = psi(&baseline, &counts).unwrap();
+        assert!((found - 0.759_399_5).abs() < 1e-6, "{found}");
+        near(psi(&baseline, &[100; 10]).unwrap(), 0.0);
+        assert_eq!(psi(&baseline, &[49; 10]), None);
+        assert_eq!(psi(&[], &[600]), None);
+        // Counts beyond the last bin belong to it.
+        near(
+            psi(&[500, 500], &[300, 100, 200]).unwrap(),
+            psi(&[500, 500], &[300, 300]).unwrap(),
+        );
+    }
+
+    #[test]
+    fn ks_p_as_scipy_has_it() {
+        // scipy.stats.kstwobign.sf((sqrt(50) + .12 + .11/sqrt(50)) * .2) = 0.031..: by hand 2*(e^-2x² - e^-8x²), x = 1.441324:
+        // 2*(0.015684 - 6.05e-8) = 0.031368
+        let x: f64 = (50.0_f64.sqrt() + 0.12 + 0.11 / 50.0_f64.sqrt()) * 0.2;
+        let by_hand = 2.0 * ((-2.0 * x * x).exp() - (-8.0 * x * x).exp());
+        assert!((ks_p(0.2, 100, 100) - by_hand).abs() < 1e-12);
+        assert!((by_hand - 0.0314).abs() < 2e-4, "{by_hand}");
+        near(ks_p(0.0, 100, 100), 1.0);
+        near(ks_p(1.0, 0, 100), 1.0);
+    }
+
+    #[test]
+    fn limits_are_alarms_by_themselves() {
+        let quiet = Measures {
+            per: Some(0.10),
+            dss: 0.20,
+            fds: 0.15,
+            anomaly_rate: 0.05,
+        };
+        let limits = Limits::ANY_METRIC;
+        assert!(!limits.exceeded_by(&quiet));
+        assert!(limits.exceeded_by(&Measures {
+            per: Some(0.11),
+            ..quiet
+        }));
+        assert!(limits.exceeded_by(&Measures { dss: 0.21, ..quiet }));
+        assert!(limits.exceeded_by(&Measures { fds: 0.16, ..quiet }));
+        assert!(limits.exceeded_by(&Measures {
+            anomaly_rate: 0.06,
+            ..quiet
+        }));
+        assert!(!limits.exceeded_by(&Measures { per: None, ..quiet }));
+    }
+
+    #[test]
     fn z_by_hand() {
         near(z(14.0, 12.0, 4.0), 0.5);
         near(z(10.0, 12.0, 4.0), 0.5);
@@ -308,20 +471,6 @@ mod tests {
         };
         near(raw.score(), 0.2 + 0.12 + 0.05 + 0.01);
         near(Measures { per: None, ..raw }.score(), 0.12 + 0.05 + 0.01);
-        let usual = Measures {
-            per: Some(0.3),
-            dss: 0.5,
-            fds: 0.05,
-            anomaly_rate: 0.1,
-        };
-        let excess = raw.excess(&usual);
-        near(excess.per.unwrap(), 0.2);
-        near(excess.dss, 0.0);
-        near(excess.fds, 0.2);
-        near(excess.anomaly_rate, 0.0);
-        near(excess.score(), 0.08 + 0.04);
-        assert_eq!(Measures { per: None, ..raw }.excess(&usual).per, None);
-        assert_eq!(raw.excess(&Measures { per: None, ..usual }).per, None);
         near(WEIGHT_PER + WEIGHT_DSS + WEIGHT_FDS + WEIGHT_ANOMALY, 1.0);
     }
 

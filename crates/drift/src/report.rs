@@ -1,14 +1,16 @@
-//! The drift report: both windows judged, calibrated and put into words.
+//! The drift report: both windows measured, the watch's verdict, and words.
 //!
-//! A window counts for the score when it is covered and its usual values are known: part of a day is not comparable with
-//! whole days, since the daily cycle does not cancel out in it. `windows` of the report holds the windows that count, so
-//! that the score is always the largest of their calibrated scores; without any it is 0 and the confidence too.
+//! With calibration the score is the verdict's: 0.10, the policy's alarm, is the evidence that quiet days reach once in a stated time. The hour's
+//! window answers for changes that began within it, the day's for the others. Raw, it is the weighted sum of the
+//! measures of the windows that are covered.
 
-use contract::record::{DriftReport, MetricDrift, WindowMeasures};
+use contract::record::{DriftReport, MetricDrift, Trend, WindowMeasures};
 
-use crate::baseline::{Baseline, BaselineError, Usual};
+use crate::baseline::{Baseline, BaselineError};
 use crate::judge::{Judged, JudgedCell, MIN_VALUES, judge};
-use crate::measures::{self, Measures, Policy, scale};
+use crate::measures::{self, Calibration, Limits, Measures, Policy, Status, scale};
+use crate::shift::detector::{Finding, OF, Verdict};
+use crate::shift::history::Signal;
 use crate::windows::{Presence, WINDOW_MINUTES, Windows};
 use crate::words;
 
@@ -17,6 +19,12 @@ pub const MIN_COVERAGE: [f64; 2] = [0.5, 0.9];
 
 /// With this many rows a window's confidence is half of what it is with very many: about a morning of one server.
 const HALF_CONFIDENCE_ROWS: f64 = 50.0;
+
+/// The calibrated score at the alarm level; the policy's own thresholds are shares of it.
+pub(crate) const AT_LEVEL: f64 = 0.10;
+
+/// Strength of a profile that the baseline has never seen: critical.
+const NEW_STRENGTH: f64 = 1.5;
 
 /// What a report is about, beside the baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +35,8 @@ pub struct ReportRequest<'a> {
     pub model_version: &'a str,
     /// What is an alarm.
     pub policy: Policy,
+    /// Which values it is held against.
+    pub calibration: Calibration,
 }
 
 /// One window with all that is known about it.
@@ -34,8 +44,33 @@ pub(crate) struct Window {
     pub(crate) index: usize,
     pub(crate) judged: Judged,
     pub(crate) coverage: f64,
-    /// In excess of what is usual; `None` for a window that does not count.
-    pub(crate) excess: Option<Measures>,
+    /// Calibrated PER, DSS and FDS; 0 raw.
+    pub(crate) calibrated: [f64; 3],
+}
+
+impl Window {
+    pub(crate) fn is_covered(&self) -> bool {
+        MIN_COVERAGE
+            .get(self.index)
+            .is_some_and(|&least| self.coverage >= least)
+    }
+
+    fn calibrated_score(&self) -> f64 {
+        let [per, dss, fds] = self.calibrated;
+        let limits = Limits::ANY_METRIC;
+        let strengths = [per / limits.per, dss / limits.dss, fds / limits.fds];
+        AT_LEVEL * strengths.into_iter().fold(0.0, f64::max)
+    }
+}
+
+/// A cell with what the watch says of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Driver {
+    pub(crate) cell: JudgedCell,
+    /// The strongest of its signals.
+    pub(crate) finding: Option<Finding>,
+    /// In units of the alarm level; raw, what it would add to a score of its own.
+    pub(crate) strength: f64,
 }
 
 impl Windows {
@@ -48,29 +83,63 @@ impl Windows {
         request: &ReportRequest<'_>,
         baseline: &Baseline,
     ) -> Result<DriftReport, BaselineError> {
-        let windows = self.judge(request, baseline)?;
+        self.move_to(request.at_ms, baseline)?;
         let presence = self.presence();
-        let scoring = windows
-            .iter()
-            .filter(|window| window.excess.is_some())
-            .max_by(|a, b| score(a).total_cmp(&score(b)));
-        let score = scoring.map_or(0.0, score);
-        let contract = self.contract();
-        let [hour, day] = &windows;
-        let drivers = drivers(scoring.unwrap_or(day), baseline);
+        let verdict = match (&baseline.detector, request.calibration) {
+            (Some(detector), Calibration::On) => self.verdict(detector, request.model_version),
+            _ => Verdict::default(),
+        };
+        let mut windows = [0, 1].map(|index| self.measure(index, request, baseline, &presence));
+        let raw = request.calibration == Calibration::Raw;
+        let drivers = drivers(&windows, &verdict, raw);
+        if !raw {
+            self.calibrate(&mut windows, &drivers, &verdict);
+        }
+        let scores = windows.iter().map(|window| {
+            if !raw {
+                window.calibrated_score()
+            } else if window.is_covered() {
+                window.judged.measures.score()
+            } else {
+                0.0
+            }
+        });
+        let score = scores.fold(0.0, f64::max);
+        let is_new = !raw
+            && drivers
+                .iter()
+                .any(|driver| driver.cell.is_new && driver.strength > 1.0);
+        let alarm = request.policy.is_alarm(score)
+            || verdict.alarm
+            || is_new
+            || raw && exceeds_limits(&request.policy, &windows);
         let status = request.policy.status(score);
+        let status = if alarm {
+            status.max(Status::Urgent)
+        } else {
+            status
+        };
+        let contract = self.contract();
         let recommendation = words::recommendation(&words::Account {
             contract,
-            policy: &request.policy,
+            request,
             status,
             score,
-            scoring,
             windows: &windows,
             baseline,
             presence: &presence,
             drivers: &drivers,
         });
+        let [hour, day] = &windows;
         let per = day.judged.measures.per.or(hour.judged.measures.per);
+        let [mean_cpu, mean_memory] = self.mean_loads();
+        let judged = drivers
+            .iter()
+            .filter(|driver| raw || driver.finding.is_some());
+        let drifted = judged
+            .clone()
+            .filter(|driver| driver.strength > 1.0)
+            .count();
         Ok(DriftReport {
             at: request.at_ms,
             contract: contract.fingerprint().to_owned(),
@@ -78,86 +147,108 @@ impl Windows {
             baseline: baseline.id.clone(),
             status: status.as_str().to_owned(),
             score,
-            alarm: request.policy.is_alarm(score),
+            alarm,
             windows: windows.iter().filter_map(record).collect(),
-            metrics: metric_records(contract, day, &drivers),
+            metrics: drivers
+                .iter()
+                .filter_map(|driver| metric_record(contract, request.at_ms, driver))
+                .collect(),
             servers: i32::try_from(presence.servers).unwrap_or(i32::MAX),
             rows: presence.rows,
-            load: self.mean_cpu().map(|cpu| measures::load(cpu, 0.0)),
+            missing_servers: i32::try_from(presence.missing_servers).unwrap_or(i32::MAX),
+            load: mean_cpu.map(|cpu| measures::load(cpu, 0.0)),
+            mean_cpu,
+            mean_memory,
             accuracy: per.map(|per| (1.0 - per).clamp(0.0, 1.0)),
-            confidence: scoring.map_or(0.0, |window| confidence(window, &presence)),
+            share_drifted: drifted as f64 / judged.count().max(1) as f64,
+            trends: trends(&verdict),
+            confidence: confidence(&windows, raw || baseline_knows(baseline), &presence),
             recommendation,
             missing_partitions: presence.missing,
             positions: presence.positions,
         })
     }
 
-    /// Both windows, shortest first.
-    pub(crate) fn judge(
-        &mut self,
+    fn measure(
+        &self,
+        index: usize,
         request: &ReportRequest<'_>,
         baseline: &Baseline,
-    ) -> Result<[Window; 2], BaselineError> {
-        self.move_to(request.at_ms, baseline)?;
-        let coverage = self.presence().coverage;
-        let window = |index: usize| {
-            let judged = judge(
+        presence: &Presence,
+    ) -> Window {
+        let sums = self.sums(index);
+        Window {
+            index,
+            judged: judge(
                 self.contract(),
                 baseline,
-                self.sums(index),
+                sums,
                 index,
                 request.model_version,
-            );
-            let coverage = coverage.get(index).copied().unwrap_or(0.0);
-            let usual = baseline
-                .medians
-                .of(index)
-                .filter(|_| is_covered(index, coverage));
-            let excess = usual.map(|usual| judged.measures.excess(usual));
-            Window {
-                index,
-                judged,
-                coverage,
-                excess,
-            }
-        };
-        Ok([window(0), window(1)])
+            ),
+            coverage: presence.coverage.get(index).copied().unwrap_or(0.0),
+            calibrated: [0.0; 3],
+        }
+    }
+
+    /// Gives each window the strengths of the changes that it answers for.
+    fn calibrate(&self, windows: &mut [Window; 2], drivers: &[Driver], verdict: &Verdict) {
+        let limits = Limits::ANY_METRIC;
+        let [hour, day] = windows;
+        for finding in &verdict.findings {
+            let is_recent = finding.step.is_some_and(|step| step.length <= OF);
+            let window = if is_recent { &mut *hour } else { &mut *day };
+            let [per, dss, fds] = &mut window.calibrated;
+            let (place, limit) = match finding.signal {
+                Signal::Error => (per, limits.per),
+                Signal::Spread => (dss, limits.dss),
+                Signal::Mean => (fds, limits.fds),
+            };
+            *place = place.max(limit * finding.strength);
+        }
+        if let Some(new) = drivers.iter().find(|driver| driver.cell.is_new) {
+            let [_, _, fds] = &mut hour.calibrated;
+            *fds = fds.max(limits.fds * new.strength);
+        }
     }
 }
 
-/// Whether enough of window `index` is there.
-pub(crate) fn is_covered(index: usize, coverage: f64) -> bool {
-    MIN_COVERAGE
-        .get(index)
-        .is_some_and(|&least| coverage >= least)
+fn baseline_knows(baseline: &Baseline) -> bool {
+    baseline
+        .detector
+        .as_ref()
+        .is_some_and(|detector| detector.level().is_some())
 }
 
-fn score(window: &Window) -> f64 {
-    window.excess.map_or(0.0, |excess| excess.score())
-}
-
-/// How much a verdict on this window rests on: its coverage, its rows, the share of the score's weights that could be
-/// measured, and the share of partitions that are there.
-fn confidence(window: &Window, presence: &Presence) -> f64 {
-    let rows = window.judged.rows.max(0) as f64;
-    let weights = match window.excess {
-        Some(Measures { per: None, .. }) => 1.0 - measures::WEIGHT_PER,
-        _ => 1.0,
+fn exceeds_limits(policy: &Policy, windows: &[Window; 2]) -> bool {
+    let Some(limits) = policy.limits else {
+        return false;
     };
+    let mut covered = windows.iter().filter(|window| window.is_covered());
+    covered.any(|window| limits.exceeded_by(&window.judged.measures))
+}
+
+/// How much a verdict rests on: the hour's coverage, the day's rows, whether quiet days are known, and the share of partitions
+/// that are there.
+fn confidence(windows: &[Window; 2], knows: bool, presence: &Presence) -> f64 {
+    let [hour, day] = windows;
+    if !knows || !hour.is_covered() {
+        return 0.0;
+    }
+    let rows = day.judged.rows.max(0) as f64;
     let present = presence
         .num_partitions
         .saturating_sub(presence.missing.len()) as f64;
-    let partitions = if presence.num_partitions == 0 {
-        0.0
-    } else {
-        present / presence.num_partitions as f64
-    };
-    window.coverage * rows / (rows + HALF_CONFIDENCE_ROWS) * weights * partitions
+    let partitions = present / presence.num_partitions.max(1) as f64;
+    hour.coverage * rows / (rows + HALF_CONFIDENCE_ROWS) * partitions
 }
 
 fn record(window: &Window) -> Option<WindowMeasures> {
-    let excess = window.excess?;
+    if !window.is_covered() {
+        return None;
+    }
     let raw = &window.judged.measures;
+    let [per, dss, fds] = window.calibrated;
     Some(WindowMeasures {
         minutes: WINDOW_MINUTES.get(window.index).copied()?,
         rows: window.judged.rows,
@@ -168,84 +259,136 @@ fn record(window: &Window) -> Option<WindowMeasures> {
         fds_z: window.judged.fds_z,
         anomaly_rate: raw.anomaly_rate,
         score: raw.score(),
-        calibrated_per: excess.per.unwrap_or(0.0),
-        calibrated_dss: excess.dss,
-        calibrated_fds: excess.fds,
-        calibrated_anomaly_rate: excess.anomaly_rate,
-        calibrated_score: excess.score(),
+        calibrated_per: per,
+        calibrated_dss: dss,
+        calibrated_fds: fds,
+        calibrated_score: window.calibrated_score(),
     })
 }
 
-/// The cells of the long window, the strongest driver first.
-fn metric_records(
+fn metric_record(
     contract: &contract::Contract,
-    day: &Window,
-    drivers: &[JudgedCell],
-) -> Vec<MetricDrift> {
-    let rank = |cell: &JudgedCell| {
-        drivers
-            .iter()
-            .position(|driver| (driver.profile, driver.metric) == (cell.profile, cell.metric))
-            .unwrap_or(usize::MAX)
+    at_ms: i64,
+    driver: &Driver,
+) -> Option<MetricDrift> {
+    let cell = &driver.cell;
+    let step = driver.finding.and_then(|finding| finding.step);
+    let since = step.map(|step| at_ms - step.length as i64 * contract.step_ms());
+    let signal = match driver.finding {
+        _ if cell.is_new => "new",
+        _ if cell.never_varied => "no variation",
+        Some(finding) => finding.signal.as_str(),
+        None => "",
     };
-    let mut cells = day.judged.cells.clone();
-    cells.sort_by_key(rank);
-    let name = |cell: &JudgedCell| {
-        Some((
-            contract.profiles.get(cell.profile)?,
-            contract.metrics.get(cell.metric)?,
-        ))
-    };
-    cells
-        .iter()
-        .filter_map(|cell| {
-            let (profile, metric) = name(cell)?;
-            Some(MetricDrift {
-                profile: profile.name.clone(),
-                metric: metric.name.clone(),
-                ks: cell.ks,
-                z: cell.z,
-                anomaly_rate: cell.anomaly_rate,
-                per: cell.per,
-            })
-        })
-        .collect()
+    let size = driver
+        .finding
+        .and_then(|finding| Some(finding.step?.size / finding.sd));
+    Some(MetricDrift {
+        profile: contract.profiles.get(cell.profile)?.name.clone(),
+        metric: contract.metrics.get(cell.metric)?.name.clone(),
+        ks: cell.ks,
+        z: cell.z,
+        anomaly_rate: cell.anomaly_rate,
+        per: cell.per,
+        psi: cell.psi,
+        ks_p: cell.ks_p,
+        strength: driver.strength,
+        signal: signal.to_owned(),
+        size_sd: size.filter(|size| size.is_finite()),
+        since,
+    })
 }
 
-/// The cells of a window by what each adds beyond what is usual for it, the strongest first.
-fn drivers(window: &Window, baseline: &Baseline) -> Vec<JudgedCell> {
-    let beyond = |cell: &JudgedCell| {
-        let held = baseline.cell(cell.profile, cell.metric);
-        let usual = held
-            .and_then(|held| held.usual.get(window.index).copied().flatten())
-            .unwrap_or_default();
-        excess_of(cell, &usual)
+/// The cells of the day, the strongest driver first; those that only the hour has come with it.
+fn drivers(windows: &[Window; 2], verdict: &Verdict, raw: bool) -> Vec<Driver> {
+    let [hour, day] = windows;
+    let metrics = day.judged.num_metrics;
+    let strongest = |cell: &JudgedCell| {
+        let index = cell.profile * metrics + cell.metric;
+        let own = verdict
+            .findings
+            .iter()
+            .filter(|finding| finding.cell == index);
+        own.max_by(|a, b| a.strength.total_cmp(&b.strength))
+            .copied()
     };
-    let mut ranked: Vec<(f64, JudgedCell)> = window
+    let is_new_now = |cell: &JudgedCell| {
+        let mut now = hour.judged.cells.iter();
+        now.any(|held| {
+            (held.profile, held.metric) == (cell.profile, cell.metric) && held.n >= MIN_VALUES
+        })
+    };
+    let mut drivers: Vec<Driver> = day
         .judged
         .cells
         .iter()
-        .map(|cell| (beyond(cell), *cell))
+        .map(|cell| {
+            let finding = strongest(cell);
+            let strength = if raw {
+                raw_strength(cell)
+            } else if cell.is_new && is_new_now(cell) {
+                NEW_STRENGTH
+            } else {
+                finding.map_or(0.0, |finding| finding.strength)
+            };
+            Driver {
+                cell: *cell,
+                finding,
+                strength,
+            }
+        })
         .collect();
     // The sort is stable: among equals the contract's order stays.
-    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    ranked.into_iter().map(|(_, cell)| cell).collect()
+    drivers.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+    drivers
 }
 
-/// What a cell would add to a score of its own; 0 with few values. One cell's error rate counts 1 at most here, so
-/// that a metric near 0 does not lead every list.
-fn excess_of(cell: &JudgedCell, usual: &Usual) -> f64 {
+/// What a cell would make of a raw score of its own, in units of the alarm. One cell's error rate counts 1 at most, so that a metric
+/// near 0 does not lead every list.
+fn raw_strength(cell: &JudgedCell) -> f64 {
     if cell.n < MIN_VALUES {
         return 0.0;
     }
-    let measures = |per: Option<f64>, ks, z, anomaly_rate| Measures {
-        per: per.map(|per| per.min(1.0)),
-        dss: ks,
-        fds: scale(z),
-        anomaly_rate,
+    let own = Measures {
+        per: cell.per.map(|per| per.min(1.0)),
+        dss: cell.ks,
+        fds: scale(cell.z),
+        anomaly_rate: cell.anomaly_rate,
     };
-    let found = measures(cell.per, cell.ks, cell.z, cell.anomaly_rate);
-    found
-        .excess(&measures(usual.per, usual.ks, usual.z, usual.anomaly_rate))
-        .score()
+    own.score() / Policy::SLA.alarm
+}
+
+/// Now against an hour ago: a fifth more or less, of what is at least a quarter of an alarm.
+fn trends(verdict: &Verdict) -> Vec<Trend> {
+    if verdict.findings.is_empty() {
+        return Vec::new();
+    }
+    let of = |(now, before): (f64, f64)| {
+        const AT_LEAST: f64 = 0.25;
+        if now.max(before) < AT_LEAST {
+            "stable"
+        } else if now > 1.2 * before {
+            "increasing"
+        } else if now < before / 1.2 {
+            "decreasing"
+        } else {
+            "stable"
+        }
+    };
+    let [mean, spread, error] = verdict.strongest;
+    let all = (
+        mean.0.max(spread.0).max(error.0),
+        mean.1.max(spread.1).max(error.1),
+    );
+    [
+        ("per", error),
+        ("dss", spread),
+        ("fds", mean),
+        ("score", all),
+    ]
+    .map(|(measure, strengths)| Trend {
+        measure: measure.to_owned(),
+        trend: of(strengths).to_owned(),
+    })
+    .into()
 }

@@ -7,7 +7,11 @@
 use contract::Contract;
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{Baseline, BaselineError, Cell, Medians, Usual, check_contract, empty_cells};
+use crate::baseline::{Baseline, BaselineError, Cell, check_contract, empty_cells};
+use crate::shift::detector::{Detector, DetectorHead, SignalModel};
+use crate::shift::history::Signal;
+use crate::shift::scan::{MAX_RHO, Noise};
+use crate::shift::season::{HOURS, Season};
 use crate::sketch::MAX_EDGES;
 
 /// All of a [`Baseline`] that is not rows.
@@ -17,8 +21,8 @@ pub struct BaselineHead {
     pub id: String,
     /// As [`Baseline::contract`].
     pub contract: String,
-    /// As [`Baseline::medians`].
-    pub medians: Medians,
+    /// Of [`Baseline::detector`].
+    pub detector: Option<DetectorHead>,
 }
 
 /// One cell, as stored.
@@ -38,10 +42,79 @@ pub struct BaselineRow {
     pub edges: Vec<f32>,
     /// As [`Cell::counts`].
     pub counts: Vec<i64>,
-    /// What is usual over an hour.
-    pub usual_hour: Option<Usual>,
-    /// What is usual over a day.
-    pub usual_day: Option<Usual>,
+    /// Of [`Detector::models`].
+    pub signal_mean: Option<SignalRow>,
+    /// Likewise.
+    pub signal_spread: Option<SignalRow>,
+    /// Likewise.
+    pub signal_error: Option<SignalRow>,
+}
+
+/// One signal of a cell on quiet days, as stored; see [`SignalModel`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalRow {
+    /// In what the signal is measured.
+    pub unit: f64,
+    /// By hour of the week.
+    pub season: Vec<f32>,
+    /// By hour of the week.
+    pub inflation: Vec<f32>,
+    /// Correlation of the noise at one step.
+    pub rho: f64,
+    /// Its variance.
+    pub variance: f64,
+    /// Of a day.
+    pub season_variance: f64,
+    /// Of the evidence.
+    pub scale: f64,
+}
+
+impl SignalRow {
+    fn of(model: &SignalModel) -> SignalRow {
+        SignalRow {
+            unit: model.unit,
+            season: model.season.hours.clone(),
+            inflation: model.inflation.clone(),
+            rho: model.noise.rho,
+            variance: model.noise.variance,
+            season_variance: model.season_variance,
+            scale: model.scale,
+        }
+    }
+
+    fn model(&self, cell: usize, signal: Signal) -> Result<SignalModel, &'static str> {
+        if self.season.len() != HOURS || self.inflation.len() != HOURS {
+            return Err("a season or inflation that has not 168 hours");
+        }
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        if !finite(&self.season) || self.inflation.iter().any(|value| *value <= 0.0) {
+            return Err("a season or inflation that is not a number");
+        }
+        let positive = [self.unit, self.variance, self.scale];
+        if positive
+            .iter()
+            .any(|value| !value.is_finite() || *value <= 0.0)
+            || !(0.0..=MAX_RHO).contains(&self.rho)
+            || !(0.0..f64::MAX).contains(&self.season_variance)
+        {
+            return Err("a noise that cannot be");
+        }
+        Ok(SignalModel {
+            cell,
+            signal,
+            unit: self.unit,
+            season: Season {
+                hours: self.season.clone(),
+            },
+            noise: Noise {
+                rho: self.rho,
+                variance: self.variance,
+            },
+            inflation: self.inflation.clone(),
+            season_variance: self.season_variance,
+            scale: self.scale,
+        })
+    }
 }
 
 impl Baseline {
@@ -51,7 +124,7 @@ impl Baseline {
         BaselineHead {
             id: self.id.clone(),
             contract: self.contract.clone(),
-            medians: self.medians,
+            detector: self.detector.as_ref().map(Detector::head),
         }
     }
 
@@ -59,8 +132,14 @@ impl Baseline {
     #[must_use]
     pub fn rows(&self, contract: &Contract) -> Vec<BaselineRow> {
         let mut rows = Vec::new();
-        for (cells, profile) in self.cells.iter().zip(&contract.profiles) {
-            for (cell, metric) in cells.iter().zip(&contract.metrics) {
+        for ((cells, profile), row) in self.cells.iter().zip(&contract.profiles).zip(0..) {
+            for ((cell, metric), column) in cells.iter().zip(&contract.metrics).zip(0..) {
+                let index = row * contract.num_metrics() + column;
+                let signal = |signal: Signal| {
+                    let models = &self.detector.as_ref()?.models;
+                    let of = |model: &&SignalModel| (model.cell, model.signal) == (index, signal);
+                    models.iter().find(of).map(SignalRow::of)
+                };
                 if cell.n == 0 {
                     continue;
                 }
@@ -76,8 +155,9 @@ impl Baseline {
                         .iter()
                         .map(|&count| i64::try_from(count).unwrap_or(i64::MAX))
                         .collect(),
-                    usual_hour: cell.usual[0],
-                    usual_day: cell.usual[1],
+                    signal_mean: signal(Signal::Mean),
+                    signal_spread: signal(Signal::Spread),
+                    signal_error: signal(Signal::Error),
                 });
             }
         }
@@ -96,25 +176,49 @@ impl Baseline {
     ) -> Result<Baseline, BaselineError> {
         check_contract(&head.id, &head.contract, contract)?;
         let mut cells = empty_cells(contract);
+        let mut models = Vec::new();
         for row in rows {
-            let cell = cell_of(row).map_err(|what| BaselineError::Damaged {
+            let damaged = |what| BaselineError::Damaged {
                 id: head.id.clone(),
                 profile: row.profile.clone(),
                 metric: row.metric.clone(),
                 what,
-            })?;
+            };
+            let cell = cell_of(row).map_err(damaged)?;
             let metric = contract.metric_index(&row.metric);
-            let place = contract.profile_index(&row.profile).zip(metric);
-            if let Some(place) =
-                place.and_then(|(profile, metric)| cells.get_mut(profile)?.get_mut(metric))
-            {
+            let Some((profile, metric)) = contract.profile_index(&row.profile).zip(metric) else {
+                continue;
+            };
+            let signals = [&row.signal_mean, &row.signal_spread, &row.signal_error];
+            for (signal, stored) in Signal::ALL.into_iter().zip(signals) {
+                if let Some(stored) = stored {
+                    let cell = profile * contract.num_metrics() + metric;
+                    models.push(stored.model(cell, signal).map_err(damaged)?);
+                }
+            }
+            if let Some(place) = cells.get_mut(profile).and_then(|row| row.get_mut(metric)) {
                 *place = cell;
             }
         }
+        if let Some(tail) = head.detector.and_then(|detector| detector.tail)
+            && !(tail.scale > 0.0 && tail.share > 0.0 && tail.from.is_finite())
+        {
+            return Err(BaselineError::Damaged {
+                id: head.id,
+                profile: String::new(),
+                metric: String::new(),
+                what: "a tail that cannot be",
+            });
+        }
+        let num_cells = contract.profiles.len() * contract.num_metrics();
+        let detector = head.detector.map(|head| {
+            let (zone, step_ms) = (contract.time_zone, contract.step_ms());
+            Detector::from_parts(head, models, num_cells, zone, step_ms)
+        });
         Ok(Baseline {
             id: head.id,
             contract: head.contract,
-            medians: head.medians,
+            detector,
             cells,
         })
     }
@@ -157,7 +261,6 @@ fn cell_of(row: &BaselineRow) -> Result<Cell, &'static str> {
         n,
         mean: row.mean,
         sd: row.sd,
-        usual: [row.usual_hour, row.usual_day],
     })
 }
 
@@ -166,30 +269,24 @@ fn cell_of(row: &BaselineRow) -> Result<Cell, &'static str> {
 mod tests {
     use super::*;
     use crate::baseline::BaselineBuilder;
-    use crate::measures::Measures;
 
     fn stored() -> (Contract, Baseline) {
         let contract = Contract::shipped("linborg").unwrap();
         let mut builder = BaselineBuilder::new(&contract);
-        for i in 0..500_u16 {
-            builder.add(
-                usize::from(i % 3),
-                &vec![f32::from(i % 97) * 0.7; contract.num_metrics()],
-            );
+        // Four days of three servers, so that quiet days are known.
+        for step in 0..4 * 288_i64 {
+            for profile in 0..3_u16 {
+                for server in 0..3_u16 {
+                    let value = f32::from((step * 31 % 97) as u16 + server) * 0.7;
+                    let row = vec![value + f32::from(profile); contract.num_metrics()];
+                    builder.add(usize::from(profile), step * 300_000, &row);
+                }
+            }
         }
-        let mut baseline = builder.finish("model-1");
-        baseline.medians.hour = Some(Measures {
-            per: Some(0.2),
-            dss: 0.4,
-            fds: 0.5,
-            anomaly_rate: 0.01,
-        });
-        baseline.cells[1][0].usual[0] = Some(Usual {
-            per: None,
-            ks: 0.3,
-            z: 1.0,
-            anomaly_rate: 0.0,
-        });
+        let (mut baseline, history) = builder.finish("model-1");
+        let detector = Detector::learn(&history, contract.time_zone, contract.step_ms());
+        assert!(detector.level().is_some() && !detector.models.is_empty());
+        baseline.detector = Some(detector);
         (contract, baseline)
     }
 
@@ -197,11 +294,25 @@ mod tests {
     fn stored_and_read_again() {
         let (contract, baseline) = stored();
         let head = serde_json::to_string(&baseline.head()).unwrap();
-        let rows = serde_json::to_string(&baseline.rows(&contract)).unwrap();
-        let rows: Vec<BaselineRow> = serde_json::from_str(&rows).unwrap();
+        let rows = baseline.rows(&contract);
         let again =
             Baseline::from_rows(serde_json::from_str(&head).unwrap(), &rows, &contract).unwrap();
-        assert_eq!(again, baseline);
+        // Not assert_eq: a baseline fills pages.
+        assert!(again == baseline);
+        let text = serde_json::to_string(&rows).unwrap();
+        let read: Vec<BaselineRow> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.len(), rows.len());
+    }
+
+    #[test]
+    fn a_tail_that_cannot_be_is_refused() {
+        let (contract, baseline) = stored();
+        let mut head = baseline.head();
+        if let Some(tail) = head.detector.as_mut().and_then(|d| d.tail.as_mut()) {
+            tail.scale = 0.0;
+        }
+        let found = Baseline::from_rows(head, &baseline.rows(&contract), &contract);
+        assert!(matches!(found, Err(BaselineError::Damaged { .. })));
     }
 
     #[test]
@@ -262,6 +373,18 @@ mod tests {
             "counts do not add up to n",
         );
         check(&contract, &baseline, |row| row.n = -1, "n is negative");
+        check(
+            &contract,
+            &baseline,
+            |row| row.signal_mean.as_mut().unwrap().rho = 1.5,
+            "a noise that cannot be",
+        );
+        check(
+            &contract,
+            &baseline,
+            |row| row.signal_mean.as_mut().unwrap().season.truncate(24),
+            "a season or inflation that has not 168 hours",
+        );
         check(
             &contract,
             &baseline,

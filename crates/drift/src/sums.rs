@@ -8,6 +8,7 @@ use contract::record::{HorizonError, PaneMetric, Sum};
 
 use crate::fixed::term;
 use crate::measures::MAX_RELATIVE_ERROR;
+use crate::shift::history::BucketSums;
 
 /// How far ahead the forecasts lie whose errors are kept, in minutes.
 pub const HORIZON_MINUTES: [i32; NUM_HORIZONS] = [30, 60, 240, 480];
@@ -148,6 +149,24 @@ impl MetricSums {
             }
         };
         self.errors.get_mut(place).map(|(_, sums)| sums)
+    }
+
+    /// What the watch takes of it: errors half an hour ahead, of one model.
+    pub(crate) fn bucket_sums(&self, model_version: &str) -> BucketSums {
+        let of_model = self
+            .errors
+            .iter()
+            .find(|(version, _)| version.as_ref() == model_version);
+        let errors = of_model
+            .map(|(_, [nearest, ..])| *nearest)
+            .unwrap_or_default();
+        BucketSums {
+            n: self.n,
+            sum: self.sum,
+            sum_sq: self.sum_sq,
+            errors: errors.abs_n,
+            error_sum: errors.abs_sum,
+        }
     }
 
     pub(crate) fn to_record(&self, metric: &str, num_bins: usize) -> PaneMetric {

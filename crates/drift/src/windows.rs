@@ -7,7 +7,7 @@
 //!
 //! Invariants: the windows hold exactly the panes kept whose bucket lies in them and whose baseline is the current one,
 //! whatever the order of arrival (a property test holds this against summing anew); at most [`MAX_PANES`] are kept, none
-//! that ended a day before the last report.
+//! older than the watch's memory (28 hours) at the last report. What the watch says is a function of those panes.
 //! It is not: a clock. A window ends where the caller says.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ use contract::record::{Pane, Position};
 
 use crate::baseline::{Baseline, BaselineError};
 use crate::packed::{MAX_NAME_BYTES, Packed};
+use crate::shift::detector::{Detector, MEMORY, Verdict, Watch};
+use crate::shift::history::BucketSums;
 use crate::sums::{MetricSums, ProfileSums, Sign};
 
 /// Lengths of the windows that are judged, in minutes: an hour, for what breaks at once, and a day, in which the daily
@@ -27,9 +29,9 @@ pub const WINDOW_MINUTES: [i32; 2] = [60, 1_440];
 /// Load is the mean over this many minutes: of one bucket alone it would jump, over an hour it would be stale.
 pub(crate) const LOAD_MINUTES: i32 = 15;
 
-/// Most panes kept, some 1.5 KiB each: a day of 870 pairs of partition and profile. Fewer would lose part of a day of a
+/// Most panes kept, some 1.5 KiB each: the memory of the watch for 890 pairs of partition and profile. Fewer would lose part of a day of a
 /// large cluster, more could fill the memory.
-pub const MAX_PANES: usize = 250_000;
+pub const MAX_PANES: usize = 300_000;
 
 /// Names of baselines and models that are looked up before a new one is allocated.
 const MAX_NAMES: usize = 64;
@@ -69,6 +71,8 @@ struct Slide {
 pub(crate) struct Presence {
     pub(crate) rows: i64,
     pub(crate) servers: i64,
+    /// Servers that are there but for the last bucket.
+    pub(crate) missing_servers: i64,
     pub(crate) positions: Vec<Position>,
     pub(crate) missing: Vec<i32>,
     /// Partitions seen.
@@ -87,6 +91,11 @@ pub struct Windows {
     baseline: Option<Arc<str>>,
     slides: [Slide; 3],
     kept_from: i64,
+    watch: Watch,
+    /// Buckets of the current baseline whose panes changed since the watch was told.
+    changed: BTreeSet<i64>,
+    /// The model whose errors the watch was told.
+    watched_model: String,
 }
 
 impl Windows {
@@ -112,6 +121,9 @@ impl Windows {
             baseline: None,
             slides,
             kept_from: i64::MIN,
+            watch: Watch::default(),
+            changed: BTreeSet::new(),
+            watched_model: String::new(),
             contract,
         }
     }
@@ -149,6 +161,7 @@ impl Windows {
         let is_current = self.baseline.as_ref() == Some(&key.3);
         let replaced = self.panes.insert(key, packed.clone());
         if is_current {
+            self.changed.insert(pane.bucket);
             for slide in &mut self.slides {
                 if !(slide.from..slide.to).contains(&pane.bucket) {
                     continue;
@@ -185,6 +198,7 @@ impl Windows {
                 slide.profiles = empty_sums(&self.contract);
                 slide.to = slide.from;
             }
+            self.watch_anew();
         }
         let Some(baseline) = self.baseline.clone() else {
             return Ok(());
@@ -192,17 +206,58 @@ impl Windows {
         for slide in &mut self.slides {
             slide.move_to(to, &self.panes, &baseline, &self.contract);
         }
-        let oldest = self
-            .slides
-            .iter()
-            .map(|slide| slide.from)
-            .min()
-            .unwrap_or(i64::MIN);
+        let memory = i64::try_from(MEMORY).unwrap_or(i64::MAX);
+        let oldest = to.saturating_sub(self.step_ms.saturating_mul(memory));
         if oldest > self.kept_from {
             self.kept_from = oldest;
             self.panes = self.panes.split_off(&first_key(oldest));
         }
         Ok(())
+    }
+
+    /// All of the current baseline's buckets are to be told again.
+    fn watch_anew(&mut self) {
+        self.watch = Watch::default();
+        let of_baseline = self
+            .panes
+            .keys()
+            .filter(|(_, _, _, of)| Some(of) == self.baseline.as_ref());
+        self.changed = of_baseline.map(|(bucket, ..)| *bucket).collect();
+    }
+
+    /// What the detector says at the end of the windows. Call [`Self::move_to`] first.
+    pub(crate) fn verdict(&mut self, detector: &Detector, model_version: &str) -> Verdict {
+        if self.watched_model != model_version {
+            model_version.clone_into(&mut self.watched_model);
+            self.watch_anew();
+        }
+        let [hour, ..] = &self.slides;
+        let end = hour.to;
+        let later = self.changed.split_off(&end);
+        for bucket in std::mem::replace(&mut self.changed, later) {
+            let sums = self.bucket_sums(bucket, model_version);
+            self.watch.set(detector, bucket, &sums);
+        }
+        self.watch.judge(detector, end)
+    }
+
+    /// One bucket over all partitions, by profile and metric.
+    fn bucket_sums(&self, bucket: i64, model_version: &str) -> Vec<BucketSums> {
+        let mut profiles = empty_sums(&self.contract);
+        for ((_, _, profile, of), pane) in self
+            .panes
+            .range(first_key(bucket)..first_key(bucket.saturating_add(1)))
+        {
+            if Some(of) == self.baseline.as_ref()
+                && let Some(sums) = profiles.get_mut(*profile)
+            {
+                pane.apply(sums, Sign::Plus);
+            }
+        }
+        let metrics = profiles.iter().flat_map(|profile| &profile.metrics);
+        metrics
+            .map(|held| held.bucket_sums(model_version))
+            .collect()
     }
 
     /// The sums of window `index` of [`WINDOW_MINUTES`], by profile.
@@ -212,15 +267,21 @@ impl Windows {
             .map_or(&[], |slide| slide.profiles.as_slice())
     }
 
-    /// Mean of the contract's CPU metric over the last [`LOAD_MINUTES`].
-    pub(crate) fn mean_cpu(&self) -> Option<f64> {
+    /// Means of the contract's CPU and memory metrics over the last [`LOAD_MINUTES`].
+    pub(crate) fn mean_loads(&self) -> [Option<f64>; 2] {
         let [.., slide] = &self.slides;
-        let (mut n, mut total) = (0_i64, 0_i128);
-        for profile in &slide.profiles {
-            n = n.wrapping_add(profile.cpu.n);
-            total = total.wrapping_add(profile.cpu.total);
-        }
-        (n > 0).then(|| crate::fixed::float(total) / n as f64)
+        [
+            |profile: &ProfileSums| profile.cpu,
+            |profile: &ProfileSums| profile.memory,
+        ]
+        .map(|load| {
+            let (mut n, mut total) = (0_i64, 0_i128);
+            for load in slide.profiles.iter().map(load) {
+                n = n.wrapping_add(load.n);
+                total = total.wrapping_add(load.total);
+            }
+            (n > 0).then(|| crate::fixed::float(total) / n as f64)
+        })
     }
 
     /// Who is there: over the longest window, with the current baseline.
@@ -229,7 +290,8 @@ impl Windows {
         let Some(baseline) = &self.baseline else {
             return Presence::default();
         };
-        let mut servers: BTreeMap<(i32, usize), i32> = BTreeMap::new();
+        // Most servers of a pane, and those of the last bucket.
+        let mut servers: BTreeMap<(i32, usize), (i32, i32)> = BTreeMap::new();
         let mut partitions: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
         let mut buckets: BTreeSet<i64> = BTreeSet::new();
         let mut rows = 0_i64;
@@ -241,8 +303,10 @@ impl Windows {
             }
             rows = rows.wrapping_add(pane.rows);
             buckets.insert(*bucket);
-            let most = servers.entry((*partition, *profile)).or_insert(0);
-            *most = (*most).max(pane.servers);
+            let held = servers.entry((*partition, *profile)).or_default();
+            let is_last = *bucket == day.to - self.step_ms;
+            let now = if is_last { pane.servers } else { held.1 };
+            *held = (held.0.max(pane.servers), now);
             let seen = partitions
                 .entry(*partition)
                 .or_insert((*bucket, pane.position));
@@ -253,7 +317,11 @@ impl Windows {
             |slide: &Slide| (filled(slide) * self.step_ms as f64 / slide.length_ms as f64).min(1.0);
         Presence {
             rows,
-            servers: servers.values().map(|&most| i64::from(most)).sum(),
+            servers: servers.values().map(|held| i64::from(held.0)).sum(),
+            missing_servers: servers
+                .values()
+                .map(|held| i64::from(held.0 - held.1))
+                .sum(),
             missing: partitions
                 .iter()
                 .filter(|(_, (newest, _))| *newest < day.to - self.step_ms)

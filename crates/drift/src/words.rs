@@ -1,28 +1,31 @@
-//! A report in words, for somebody who was woken by it: what to do, why, and what the report does not cover.
+//! A report in words, for somebody who was woken by it: what to do, why, since when, and what the report does not cover.
 
 use contract::Contract;
 
 use crate::baseline::Baseline;
-use crate::judge::JudgedCell;
-use crate::measures::{Policy, Status};
-use crate::report::{MIN_COVERAGE, Window, is_covered};
+use crate::measures::{Calibration, Status};
+use crate::report::{Driver, MIN_COVERAGE, ReportRequest, Window};
+use crate::shift::history::Signal;
+use crate::shift::season::Resolution;
 use crate::windows::{Presence, WINDOW_MINUTES};
 
 /// Most causes that are named; the rest is in the report's metrics.
 const MAX_NAMED: usize = 3;
 
+/// More missing servers than this share are worth a word.
+const MANY_MISSING: f64 = 0.1;
+
 /// All that a recommendation may speak of.
 pub(crate) struct Account<'a> {
     pub(crate) contract: &'a Contract,
-    pub(crate) policy: &'a Policy,
+    pub(crate) request: &'a ReportRequest<'a>,
     pub(crate) status: Status,
     pub(crate) score: f64,
-    pub(crate) scoring: Option<&'a Window>,
     pub(crate) windows: &'a [Window; 2],
     pub(crate) baseline: &'a Baseline,
     pub(crate) presence: &'a Presence,
     /// The strongest first.
-    pub(crate) drivers: &'a [JudgedCell],
+    pub(crate) drivers: &'a [Driver],
 }
 
 pub(crate) fn recommendation(account: &Account<'_>) -> String {
@@ -35,29 +38,45 @@ pub(crate) fn recommendation(account: &Account<'_>) -> String {
 }
 
 fn verdict(account: &Account<'_>) -> String {
-    let Some(window) = account.scoring else {
+    let policy = &account.request.policy;
+    if !account.windows.iter().any(Window::is_covered) && account.status == Status::Healthy {
         return "No verdict yet: no window has enough data.".to_owned();
-    };
-    let policy = account.policy;
-    let (what, above) = match account.status {
+    }
+    let score = compared(account.score, policy.alarm);
+    let (what, fact) = match account.status {
         Status::Healthy => {
             let score = compared(account.score, policy.warning);
             return format!(
-                "Nothing to do: score {score} is not above {:.2} ({} window).",
-                policy.warning,
-                name(window)
+                "Nothing to do: score {score} is not above {:.2}.",
+                policy.warning
             );
         }
-        Status::Warning => ("Watch it", policy.warning),
-        Status::Urgent => ("Retrain", policy.alarm),
-        Status::Critical => ("Retrain soon", policy.critical),
+        Status::Warning => (
+            "Watch it",
+            format!(
+                "score {} is above {:.2}",
+                compared(account.score, policy.warning),
+                policy.warning
+            ),
+        ),
+        Status::Urgent if policy.is_alarm(account.score) => (
+            "Retrain",
+            format!("score {score} is above {:.2}", policy.alarm),
+        ),
+        Status::Urgent => (
+            "Retrain",
+            format!("score {score} has come down, the alarm stays for three hours"),
+        ),
+        Status::Critical => (
+            "Retrain soon",
+            format!(
+                "score {} is above {:.2}",
+                compared(account.score, policy.critical),
+                policy.critical
+            ),
+        ),
     };
-    let score = compared(account.score, above);
-    format!(
-        "{what}: score {score} is above {above:.2} ({} window), driven by {}.",
-        name(window),
-        causes(account)
-    )
+    format!("{what}: {fact}, driven by {}.", causes(account))
 }
 
 /// A score with so many digits that it can be told from `limit`.
@@ -84,8 +103,9 @@ fn causes(account: &Account<'_>) -> String {
     let named: Vec<String> = account
         .drivers
         .iter()
+        .filter(|driver| driver.strength > 0.0)
         .take(MAX_NAMED)
-        .filter_map(|cell| cause(account, cell))
+        .filter_map(|driver| cause(account, driver))
         .collect();
     if named.is_empty() {
         "forecast errors".to_owned()
@@ -94,11 +114,28 @@ fn causes(account: &Account<'_>) -> String {
     }
 }
 
-fn cause(account: &Account<'_>, cell: &JudgedCell) -> Option<String> {
+fn cause(account: &Account<'_>, driver: &Driver) -> Option<String> {
+    let cell = &driver.cell;
     let profile = &account.contract.profiles.get(cell.profile)?.name;
     let metric = &account.contract.metrics.get(cell.metric)?.name;
     if cell.is_new {
         return Some(format!("{profile} {metric} (new to the model)"));
+    }
+    let step = driver
+        .finding
+        .and_then(|finding| Some((finding, finding.step?)));
+    if let Some((finding, step)) = step {
+        let minutes = step.length as i64 * account.contract.step_ms() / 60_000;
+        let what = match finding.signal {
+            Signal::Mean => "mean",
+            Signal::Spread => "spread between servers",
+            Signal::Error => "forecast error",
+        };
+        let size = step.size / finding.sd;
+        return Some(format!(
+            "{profile} {metric} ({what} {size:+.1} sd for {})",
+            duration(minutes)
+        ));
     }
     let per = cell
         .per
@@ -110,24 +147,37 @@ fn cause(account: &Account<'_>, cell: &JudgedCell) -> Option<String> {
     ))
 }
 
+fn duration(minutes: i64) -> String {
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
 fn notes(account: &Account<'_>) -> Vec<String> {
     let mut notes = Vec::new();
-    for window in account.windows {
-        let length = name(window);
-        if !is_covered(window.index, window.coverage) {
-            let least = MIN_COVERAGE.get(window.index).copied().unwrap_or_default();
-            notes.push(format!(
-                "The {length} window does not count yet: it holds {:.0} % of its 5-minute panes, {:.0} % are needed.",
-                (100.0 * window.coverage).floor(),
-                100.0 * least
-            ));
-        } else if account.baseline.medians.of(window.index).is_none() {
-            notes.push(format!("The {length} window does not count: what is usual for it was not measured in training."));
-        }
+    for window in account.windows.iter().filter(|window| !window.is_covered()) {
+        let least = MIN_COVERAGE.get(window.index).copied().unwrap_or_default();
+        notes.push(format!(
+            "The {} window is not whole: it holds {:.0} % of its 5-minute panes, {:.0} % are needed.",
+            name(window),
+            (100.0 * window.coverage).floor(),
+            100.0 * least
+        ));
     }
-    if !account.presence.missing.is_empty() {
-        let partitions: Vec<String> = account
-            .presence
+    if account.request.calibration == Calibration::On {
+        notes.extend(quiet_days(account.baseline));
+    }
+    let presence = account.presence;
+    if presence.missing_servers as f64 > MANY_MISSING * presence.servers as f64 {
+        notes.push(format!(
+            "{} of {} servers are missing: where they are more than a tenth of a profile, its means are not judged.",
+            presence.missing_servers, presence.servers
+        ));
+    }
+    if !presence.missing.is_empty() {
+        let partitions: Vec<String> = presence
             .missing
             .iter()
             .take(8)
@@ -139,4 +189,23 @@ fn notes(account: &Account<'_>) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// What the baseline does not know.
+fn quiet_days(baseline: &Baseline) -> Option<String> {
+    let Some(detector) = &baseline.detector else {
+        return Some("Nothing is an alarm: the baseline was not calibrated.".to_owned());
+    };
+    if detector.level().is_none() {
+        return Some(format!(
+            "Nothing is an alarm: the baseline holds {} days, of which too little is known of quiet days; train with 3 or more.",
+            detector.days
+        ));
+    }
+    (detector.resolution == Resolution::HourOfDay).then(|| {
+        format!(
+            "The baseline holds {} days, less than a week: weekends are judged by the hour of the day.",
+            detector.days
+        )
+    })
 }

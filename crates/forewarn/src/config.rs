@@ -161,14 +161,9 @@ pub(crate) struct ArchiveSettings {
 /// How drift is judged.
 #[derive(Debug, Clone)]
 pub(crate) struct DriftSettings {
-    pub(crate) policy: DriftPolicy,
-}
-
-/// The rule that turns measures into a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DriftPolicy {
-    /// One calibrated score: above 0.08 warning, 0.10 retrain, 0.12 critical.
-    Sla,
+    pub(crate) policy: drift::Policy,
+    /// Whether the policy is held against calibrated values.
+    pub(crate) calibration: drift::Calibration,
 }
 
 /// What a training that a decision started does.

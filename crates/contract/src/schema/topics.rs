@@ -236,7 +236,7 @@ fn window_measures() -> Record {
     let double = |name: &str, doc: &str| field(name, Type::Double, doc);
     Record {
         name: "WindowMeasures",
-        doc: "The measures of one window, raw and in excess of their median without drift.",
+        doc: "The measures of one window, raw and calibrated.",
         fields: vec![
             field("minutes", Type::Int, ""),
             field("rows", Type::Long, ""),
@@ -254,7 +254,6 @@ fn window_measures() -> Record {
             double("calibrated_per", ""),
             double("calibrated_dss", ""),
             double("calibrated_fds", ""),
-            double("calibrated_anomaly_rate", ""),
             double("calibrated_score", ""),
         ],
     }
@@ -275,6 +274,28 @@ pub(crate) fn drift() -> Record {
             ),
             field("anomaly_rate", Type::Double, ""),
             field("per", Type::Double.nullable(), "prediction error rate"),
+            field("psi", Type::Double.nullable(), "population stability index"),
+            field("ks_p", Type::Double, "p-value of ks for independent values"),
+            field("strength", Type::Double, "evidence; an alarm above 1"),
+            field(
+                "signal",
+                Type::String,
+                "what moved: mean, spread, error or new",
+            ),
+            field(
+                "size_sd",
+                Type::Double.nullable(),
+                "size of the change in standard deviations",
+            ),
+            field("since", Type::Time.nullable(), "when it began"),
+        ],
+    };
+    let trend = Record {
+        name: "Trend",
+        doc: "Where a measure goes.",
+        fields: vec![
+            field("measure", Type::String, "per, dss, fds or score"),
+            field("trend", Type::String, "increasing, stable or decreasing"),
         ],
     };
     Record {
@@ -301,12 +322,29 @@ pub(crate) fn drift() -> Record {
             field("servers", Type::Int, ""),
             field("rows", Type::Long, ""),
             field("missing_partitions", Type::Int.array(), ""),
+            field("missing_servers", Type::Int, ""),
             field("load", Type::Double.nullable(), "0 to 1"),
+            field(
+                "mean_cpu",
+                Type::Double.nullable(),
+                "of the last 15 minutes",
+            ),
+            field(
+                "mean_memory",
+                Type::Double.nullable(),
+                "of the last 15 minutes",
+            ),
             field(
                 "accuracy",
                 Type::Double.nullable(),
                 "1 - prediction error rate",
             ),
+            field(
+                "share_drifted",
+                Type::Double,
+                "of metrics of profiles, 0 to 1",
+            ),
+            field("trends", Type::Record(trend).array(), ""),
             field("confidence", Type::Double, "0 to 1"),
             field("recommendation", Type::String, "in words"),
             field("positions", Type::Record(position()).array(), ""),

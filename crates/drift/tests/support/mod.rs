@@ -6,8 +6,7 @@ use std::sync::Arc;
 use contract::Contract;
 use contract::record::{DriftReport, MetricForecast, Pane, Prediction};
 use drift::{
-    Baseline, BaselineBuilder, Measures, Medians, PaneBuilder, Policy, ReportRequest, RowOutcome,
-    Windows,
+    Baseline, BaselineBuilder, Calibration, PaneBuilder, Policy, ReportRequest, RowOutcome, Windows,
 };
 
 pub(crate) const STEP: i64 = 300_000;
@@ -46,11 +45,12 @@ pub(crate) fn even_baseline(contract: &Contract, id: &str) -> Baseline {
         for value in 0..1_000_u16 {
             builder.add(
                 profile,
+                0,
                 &vec![f32::from(value % 100); contract.num_metrics()],
             );
         }
     }
-    builder.finish(id)
+    builder.finish(id).0
 }
 
 /// One pane of one profile: rows of servers 0, 1, …, the same value in every metric.
@@ -115,13 +115,14 @@ pub(crate) fn report(windows: &mut Windows, baseline: &Baseline, at_ms: i64) -> 
         at_ms,
         model_version: "m1",
         policy: Policy::SLA,
+        calibration: Calibration::Raw,
     };
     let report = windows.report(&request, baseline).unwrap();
     check_finite(&report);
     report
 }
 
-/// No NaN, no infinity, and the score is the largest of the windows'.
+/// No NaN, no infinity, and the raw score is the largest of the windows'.
 #[track_caller]
 pub(crate) fn check_finite(report: &DriftReport) {
     let text = format!("{report:?}");
@@ -129,7 +130,7 @@ pub(crate) fn check_finite(report: &DriftReport) {
     let largest = report
         .windows
         .iter()
-        .map(|window| window.calibrated_score)
+        .map(|window| window.score)
         .fold(0.0, f64::max);
     assert_eq!(report.score, largest);
     assert!((0.0..=1.0).contains(&report.confidence));
@@ -145,19 +146,4 @@ pub(crate) fn check_finite(report: &DriftReport) {
             + 0.1 * window.anomaly_rate;
         assert!((score - window.score).abs() < 1e-12);
     }
-}
-
-pub(crate) fn calibrated(contract: &Contract, id: &str) -> Baseline {
-    let mut baseline = even_baseline(contract, id);
-    let usual = Measures {
-        per: Some(0.1),
-        dss: 0.2,
-        fds: 0.3,
-        anomaly_rate: 0.01,
-    };
-    baseline.medians = Medians {
-        hour: Some(usual),
-        day: Some(usual),
-    };
-    baseline
 }

@@ -111,7 +111,12 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "drift.policy",
         "sla",
-        "sla: calibrated score above 0.08, 0.10, 0.12",
+        "sla: score above 0.08 warning, 0.10 alarm, 0.12 critical; any-metric: or any measure above its own limit",
+    ),
+    key(
+        "drift.calibration",
+        "on",
+        "on: values say how far evidence goes towards what quiet days reach; raw: as measured (alarms often)",
     ),
     key(
         "model.device",

@@ -7,7 +7,7 @@ use toml::Value;
 use super::keys::{self, PROPERTIES_PREFIX};
 use super::raw::Origin;
 use super::values::{show_duration, show_size};
-use super::{DriftPolicy, LogFormat, Settings};
+use super::{LogFormat, Settings};
 
 impl Settings {
     /// TOML, section by section; behind each value where it was written.
@@ -103,8 +103,11 @@ impl Settings {
             "archive.flush_rows" => number(self.archive.flush_rows),
             "archive.flush_bytes" => text(&show_size(self.archive.flush_bytes)),
             "archive.flush_age" => time(self.archive.flush_age),
-            "drift.policy" => match self.drift.policy {
-                DriftPolicy::Sla => text("sla"),
+            "drift.policy" if self.drift.policy == drift::Policy::SLA => text("sla"),
+            "drift.policy" => text("any-metric"),
+            "drift.calibration" => match self.drift.calibration {
+                drift::Calibration::On => text("on"),
+                drift::Calibration::Raw => text("raw"),
             },
             "model.device" => text(&self.device.to_string()),
             "train.preset" => text(&self.train.preset),

@@ -11,7 +11,7 @@ use super::keys::{self, PROPERTIES_PREFIX};
 use super::raw::{Entry, Origin, Raw, Written};
 use super::values;
 use super::{
-    ArchiveSettings, DecisionSettings, DriftPolicy, DriftSettings, ForecastSettings, KafkaSettings,
+    ArchiveSettings, DecisionSettings, DriftSettings, ForecastSettings, KafkaSettings,
     LakeSettings, LogFormat, LogSettings, Property, QuietSettings, RegistrySettings,
     RollupSettings, Settings, TelemetrySettings, TopicSettings, TrainSettings, Tuned,
 };
@@ -69,6 +69,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
     let forecast = read_forecast(r);
     let archive = read_archive(r);
     let policy = r.read("drift.policy", read_policy);
+    let calibration = r.read("drift.calibration", read_calibration);
     let device = r.read("model.device", read_device);
     let train = read_train(r);
     let min_between = r.read("decision.min_hours_between", values::duration);
@@ -85,7 +86,10 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
         rollup: rollup?,
         forecast: forecast?,
         archive: archive?,
-        drift: DriftSettings { policy: policy? },
+        drift: DriftSettings {
+            policy: policy?,
+            calibration: calibration?,
+        },
         device: device?,
         train: train?,
         decision: DecisionSettings {
@@ -247,8 +251,18 @@ fn read_delivery(text: &str) -> Result<(), String> {
     }
 }
 
-fn read_policy(text: &str) -> Result<DriftPolicy, String> {
-    one_of(text, &["sla"]).map(|_| DriftPolicy::Sla)
+pub(crate) fn read_policy(text: &str) -> Result<drift::Policy, String> {
+    one_of(text, &["sla", "any-metric"]).map(|name| match name.as_str() {
+        "any-metric" => drift::Policy::ANY_METRIC,
+        _ => drift::Policy::SLA,
+    })
+}
+
+pub(crate) fn read_calibration(text: &str) -> Result<drift::Calibration, String> {
+    one_of(text, &["on", "raw"]).map(|name| match name.as_str() {
+        "raw" => drift::Calibration::Raw,
+        _ => drift::Calibration::On,
+    })
 }
 
 fn read_topics(text: &str) -> Result<Vec<Topic>, String> {

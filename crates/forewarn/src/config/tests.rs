@@ -51,7 +51,8 @@ fn nothing_written_is_the_interface_s_defaults() {
     );
     assert_eq!(s.archive.flush_bytes, 128 << 20);
     assert_eq!(s.archive.flush_age, Duration::from_secs(600));
-    assert_eq!(s.drift.policy, DriftPolicy::Sla);
+    assert_eq!(s.drift.policy, drift::Policy::SLA);
+    assert_eq!(s.drift.calibration, drift::Calibration::On);
     assert_eq!(s.device, tft::Device::Auto);
     assert_eq!(s.train.preset, "quick");
     assert_eq!((s.train.days, s.train.max_seconds), (None, None));
@@ -129,7 +130,7 @@ fn what_only_forewarn_sets_and_secrets_that_are_not_there_are_refused() {
     for (set, expected) in [
         (
             "drift.policy=any",
-            "drift.policy = \"any\" (from --set): write sla",
+            "drift.policy = \"any\" (from --set): write sla or any-metric",
         ),
         (
             "kafka.properties.group.id=x",

@@ -1,18 +1,18 @@
-//! The drift baseline of a new model: what the training window looked like, and what each measure
-//! is on hours that neither the weights nor the baseline have seen.
+//! The drift baseline of a new model: what the training window looked like, and what quiet days do,
+//! with the forecast's errors on hours that the weights have not seen.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use contract::Contract;
 use contract::record::Prediction;
-use drift::{Baseline, BaselineBuilder, Calibration, HeldOutRow};
+use drift::{Baseline, BaselineBuilder, CalibrationFacts, HeldOutRow};
 
 use super::context_at;
 use crate::roles::forecast::prediction;
 
-/// Steps between two forecasts of a server in the held-out replay: one an hour is enough for
-/// medians, twelve times as many would take twelve times as long.
+/// Steps between two forecasts of a server in the held-out replay: one an hour is enough
+/// to know the errors of quiet days, twelve times as many would take twelve times as long.
 const STRIDE: usize = 12;
 /// Contexts in one call of the model.
 const BATCH: usize = 256;
@@ -24,7 +24,7 @@ pub(super) fn build(
     version: &str,
     data: &tft::Dataset,
     held_out_ms: i64,
-) -> Result<(Baseline, Calibration)> {
+) -> Result<(Baseline, CalibrationFacts)> {
     let grid = Grid {
         step_ms: contract.step_ms(),
         metrics: contract.num_metrics(),
@@ -33,11 +33,11 @@ pub(super) fn build(
     for series in &data.series {
         for (bucket, values) in grid.rows(series) {
             if bucket < held_out_ms && values.iter().any(|v| v.is_finite()) {
-                builder.add(series.profile, values);
+                builder.add(series.profile, bucket, values);
             }
         }
     }
-    let mut baseline = builder.finish(version);
+    let (mut baseline, history) = builder.finish(version);
     let mut rows = Vec::new();
     for series in &data.series {
         rows.extend(
@@ -55,7 +55,7 @@ pub(super) fn build(
     }
     rows.sort_by_key(|row| row.bucket);
     let forecasts = held_out_forecasts(contract, model, version, data, held_out_ms)?;
-    let calibration = drift::calibrate(contract, &mut baseline, version, rows, forecasts)
+    let calibration = drift::calibrate(contract, &mut baseline, history, version, rows, forecasts)
         .context("calibrate the drift baseline")?;
     Ok((baseline, calibration))
 }

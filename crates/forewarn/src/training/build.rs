@@ -93,10 +93,11 @@ pub(crate) fn build(
         fields.insert("claims".to_owned(), json!(claims));
         fields.insert("archive_positions".to_owned(), json!(job.positions));
         fields.insert(
-            "baseline_hours".to_owned(),
+            "baseline".to_owned(),
             json!({
-                "hour": calibration.hours_of_hour,
-                "day": calibration.hours_of_day,
+                "days": calibration.days,
+                "series": calibration.series,
+                "alarm_level": calibration.level,
             }),
         );
     }

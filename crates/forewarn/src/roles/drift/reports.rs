@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, Revoked, Start};
 use contract::Topic;
 use contract::record::{ControlEvent, ControlPayload, DECISION, Decision, DriftReport, Pane};
-use drift::{PaneOutcome, Policy, ReportRequest, Windows};
+use drift::{PaneOutcome, ReportRequest, Windows};
 use window::context::{Reading, Reread, RereadCommit};
 
 use super::ROLE;
@@ -25,8 +25,8 @@ use crate::shutdown::Shutdown;
 
 /// Consumer group of this stage, below the topic prefix.
 const GROUP: &str = "drift-reports";
-/// The longest window, and an hour for panes that are late.
-const PANES_KEPT_MS: i64 = 25 * 3_600_000;
+/// What a verdict rests on ([`drift::shift::detector::MEMORY`] buckets, 28 hours), and an hour for panes that are late.
+const PANES_KEPT_MS: i64 = 29 * 3_600_000;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits {
     max_records: 2_000,
@@ -268,7 +268,8 @@ impl Stage {
         let request = ReportRequest {
             at_ms,
             model_version: &model.version,
-            policy: Policy::SLA,
+            policy: self.ctx.config.drift.policy,
+            calibration: self.ctx.config.drift.calibration,
         };
         let report = self.windows.report(&request, &model.baseline)?;
         let value = contract::codec::encode(&report)?;

@@ -17,9 +17,9 @@ fn contract() -> Arc<Contract> {
 fn aligned(contract: &Arc<Contract>, max_rows: usize) -> Aligned {
     let mut baseline = BaselineBuilder::new(contract);
     for value in 0..100_u8 {
-        baseline.add(0, &vec![f32::from(value); contract.num_metrics()]);
+        baseline.add(0, 0, &vec![f32::from(value); contract.num_metrics()]);
     }
-    let baseline = Arc::new(baseline.finish("b"));
+    let baseline = Arc::new(baseline.finish("b").0);
     let builder = PaneBuilder::new(Arc::clone(contract), baseline, 0, None).expect("a builder");
     Aligned::with_limit(builder, None, max_rows)
 }
