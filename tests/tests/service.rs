@@ -324,6 +324,7 @@ fn decision() -> ControlEvent {
                 offset: 1_000_000_000,
             }],
             manual: true,
+            cause: "manual".to_owned(),
             windows: Vec::new(),
         }),
     }

@@ -331,6 +331,8 @@ pub struct Decision {
     pub positions: Vec<Position>,
     /// Whether a person asked.
     pub manual: bool,
+    /// What asks for a training: `drift`, `schedule`, `age`, …; empty where nothing does.
+    pub cause: String,
     /// The report's windows.
     pub windows: Vec<WindowMeasures>,
 }

@@ -7,9 +7,10 @@ mod args;
 mod values;
 
 pub(crate) use args::{
-    ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DataArgs, DemoArgs,
-    DlqCommand, EvalArgs, Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand,
-    SimulateArgs, TailArgs, TimeRange, TopicsCommand, TrainArgs, TuneArgs,
+    ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DataArgs,
+    DecisionsArgs, DecisionsCommand, DemoArgs, DlqCommand, EvalArgs, Global, ImportCommand,
+    ModelsCommand, ReplayArgs, RunArgs, SchemaCommand, SimulateArgs, TailArgs, TimeRange,
+    TopicsCommand, TrainArgs, TuneArgs,
 };
 pub(crate) use values::TailFrom;
 

@@ -24,6 +24,7 @@ use contract::Contract;
 use contract::topic::Topic;
 
 use crate::refusal::Refusal;
+use crate::roles::millis;
 pub(crate) use values::{positive_duration, seconds};
 
 /// The configuration file that is read where `--config` names none.
@@ -52,6 +53,26 @@ pub(crate) struct Settings {
     pub(crate) contract_source: String,
     /// Where each key's value was written; a key that is not here has its default.
     origins: BTreeMap<String, raw::Origin>,
+}
+
+impl Settings {
+    /// What decisions are made by.
+    pub(crate) fn decision_settings(&self) -> policy::Settings {
+        let decision = &self.decision;
+        policy::Settings {
+            triggers: decision.triggers.clone(),
+            schedule: decision.schedule.clone(),
+            min_between_ms: millis(decision.min_between),
+            max_in_week: decision.max_in_week,
+            force_after_ms: millis(decision.force_after),
+            min_accuracy: decision.min_accuracy,
+            max_share_drifted: decision.max_share_drifted,
+            quiet: self.quiet.rule,
+            max_load: self.quiet.max_load,
+            zone: self.contract.time_zone,
+            ..policy::Settings::default()
+        }
+    }
 }
 
 /// How to reach Kafka.
@@ -208,11 +229,21 @@ impl TrainSettings {
 #[derive(Debug, Clone)]
 pub(crate) struct DecisionSettings {
     pub(crate) min_between: Duration,
+    pub(crate) triggers: policy::Triggers,
+    /// Without it none is due by the clock.
+    pub(crate) schedule: Option<policy::Schedule>,
+    /// As it was written; the schedule has the zone that holds.
+    pub(crate) time_zone: Option<chrono_tz::Tz>,
+    pub(crate) max_in_week: usize,
+    pub(crate) force_after: Duration,
+    pub(crate) min_accuracy: f64,
+    pub(crate) max_share_drifted: f64,
 }
 
 /// What counts as quiet.
 #[derive(Debug, Clone)]
 pub(crate) struct QuietSettings {
+    pub(crate) rule: policy::QuietRule,
     /// Load, from 0 to 1, below which a training may start.
     pub(crate) max_load: f64,
 }

@@ -68,7 +68,7 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<()> {
         Command::Bench(args) => commands::bench::run(args, &app()?).await,
         Command::Archive(args) => commands::archive::run(args, &app()?).await,
         Command::Models(args) => commands::models::run(args, &app()?).await,
-        Command::Decisions => commands::decisions::run(&app()?).await,
+        Command::Decisions(args) => commands::decisions::run(args, &app()?).await,
         Command::Dlq(args) => commands::dlq::run(args, &app()?).await,
         Command::Tail(args) => commands::tail::run(args, &app()?).await,
         Command::Demo(args) => demo::run(args, &app()?).await,

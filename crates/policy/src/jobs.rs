@@ -1,28 +1,39 @@
 //! Which trainings were asked for, who does them, and when the last one ended: a fold over the control topic.
 //!
-//! A decision to train is a job; its id is the decision event's. A person's request is one too, at once: it waits neither
-//! for drift nor for a quiet time. The topic has one partition, so all readers see claims in one order: the first
+//! A decision to train is a job; its id is the decision event's. A person's request is one too, at once: whoever writes it
+//! has asked [`decide`](crate::decide()) with the request, and been told that the safeguards allow it, or has forced it.
+//! A request whose trigger is `event:NAME` is an event's: it is no job, but a cause that the triggers may name. The topic has one partition, so all readers see claims in one order: the first
 //! `forewarn.training.started` of a job wins it, and what others say about it does not count. A claim that shows no
 //! sign of life for [`STALE_AFTER_MS`] may be taken over by a later `started`.
 //!
 //! Invariants: one worker at a time holds a job; a repeat of an event changes nothing, also after the job has ended; at
-//! most [`MAX_JOBS`] jobs, open and ended, are remembered.
+//! most [`MAX_JOBS`] jobs, open and ended, [`MAX_IN_WEEK`] trainings, [`MAX_EVENTS`] events and 30 days of loads are
+//! remembered.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use contract::record::{
-    ControlEvent, ControlPayload, DECISION, MODEL_PROMOTED, MODEL_PUBLISHED, MODEL_ROLLED_BACK,
-    Position, TRAINING_CANCELLED, TRAINING_COMPLETED, TRAINING_FAILED, TRAINING_PROGRESS,
-    TRAINING_REJECTED, TRAINING_REQUESTED, TRAINING_STARTED, Training,
+    ControlEvent, ControlPayload, DECISION, Decision, MODEL_PROMOTED, MODEL_PUBLISHED,
+    MODEL_ROLLED_BACK, Position, TRAINING_CANCELLED, TRAINING_COMPLETED, TRAINING_FAILED,
+    TRAINING_PROGRESS, TRAINING_REJECTED, TRAINING_REQUESTED, TRAINING_STARTED, Training,
 };
 
 use crate::decide::waits_for_load;
+use crate::due::SCHEDULE;
+use crate::quiet::Loads;
+use crate::settings::MAX_IN_WEEK;
+use crate::triggers::event_name;
 
 /// A running training says something at least this often; a worker that is silent for longer is taken for dead.
 pub const STALE_AFTER_MS: i64 = 3_600_000;
 
 /// Jobs remembered. Older ones have ended or are stale; fewer would forget one that still waits.
 pub const MAX_JOBS: usize = 100;
+
+/// Named events remembered; the names in an expression are fewer. Of more, the oldest is forgotten.
+pub const MAX_EVENTS: usize = 100;
+
+const WEEK_MS: i64 = 7 * 24 * 3_600_000;
 
 /// Who does a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,9 +61,28 @@ pub struct Job {
     pub claim: Option<Claim>,
 }
 
+/// A training that succeeded.
+#[derive(Debug, Clone, PartialEq)]
+struct Ended {
+    id: String,
+    at_ms: i64,
+    /// The schedule asked for it.
+    scheduled: bool,
+}
+
 /// All that decisions rest on, beside the drift report.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
+    /// When the first decision was made, ms: where no training is known, the days without one begin then.
+    since_ms: Option<i64>,
+    /// When a training was last decided, ms.
+    last_decided_ms: Option<i64>,
+    /// The last trainings that succeeded, at most [`MAX_IN_WEEK`].
+    completed: VecDeque<Ended>,
+    /// The loads that decisions saw.
+    loads: Loads,
+    /// When events last came, by name, ms.
+    events: BTreeMap<String, i64>,
     /// When the last training that succeeded ended, ms.
     last_completed_ms: Option<i64>,
     /// When a training was last given up, ms.
@@ -72,6 +102,47 @@ impl State {
     #[must_use]
     pub fn last_completed_ms(&self) -> Option<i64> {
         self.last_completed_ms
+    }
+
+    /// When the first decision was made, ms.
+    #[must_use]
+    pub fn since_ms(&self) -> Option<i64> {
+        self.since_ms
+    }
+
+    /// When a training was last decided, ms.
+    #[must_use]
+    pub fn last_decided_ms(&self) -> Option<i64> {
+        self.last_decided_ms
+    }
+
+    /// The loads that decisions saw.
+    #[must_use]
+    pub fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
+    /// Whether an event of this name came after a training was last decided.
+    #[must_use]
+    pub fn is_event_open(&self, name: &str) -> bool {
+        let at_ms = self.events.get(name).copied();
+        at_ms.is_some() && at_ms > self.last_decided_ms
+    }
+
+    /// When there will be fewer than `most` trainings in the last 7 days, where there are as many at `now_ms`. Those of the
+    /// schedule do not count, nor does one that is exactly 7 days old.
+    #[must_use]
+    pub fn week_is_full_until(&self, now_ms: i64, most: usize) -> Option<i64> {
+        let begin = now_ms.saturating_sub(WEEK_MS);
+        let mut ends: Vec<i64> = self
+            .completed
+            .iter()
+            .filter(|ended| !ended.scheduled && ended.at_ms > begin)
+            .map(|ended| ended.at_ms)
+            .collect();
+        ends.sort_unstable_by_key(|end| std::cmp::Reverse(*end));
+        let oldest_that_counts = ends.get(most.checked_sub(1)?)?;
+        Some(oldest_that_counts.saturating_add(WEEK_MS))
     }
 
     /// When the last training that succeeded ended, ms. Where the topic knows of none it is when the last model came: it was
@@ -129,27 +200,37 @@ impl State {
     /// Takes one event, in the topic's order. One whose payload does not fit its type changes nothing.
     pub fn apply(&mut self, event: &ControlEvent) {
         match &event.payload {
-            ControlPayload::Decision(decision)
-                if event.event_type == DECISION && waits_for_load(decision) =>
-            {
-                self.load_unknown_since_ms.get_or_insert(event.time);
+            ControlPayload::Decision(decision) if event.event_type == DECISION => {
+                self.decision(event, decision);
             }
-            ControlPayload::Decision(decision)
-                if decision.trigger && event.event_type == DECISION =>
-            {
-                self.load_unknown_since_ms = None;
-                let trigger = if decision.manual { "manual" } else { "drift" };
-                self.open(event, &event.id, trigger, &decision.positions);
-            }
-            ControlPayload::Decision(_) => self.load_unknown_since_ms = None,
+            ControlPayload::Decision(_) => {}
             ControlPayload::Training(training) => self.training(event, training),
             ControlPayload::Model(_) => self.model(event),
+        }
+    }
+
+    fn decision(&mut self, event: &ControlEvent, decision: &Decision) {
+        self.since_ms.get_or_insert(event.time);
+        if let Some(load) = decision.load {
+            self.loads.observe(event.time, load);
+        }
+        if waits_for_load(decision) {
+            self.load_unknown_since_ms.get_or_insert(event.time);
+            return;
+        }
+        self.load_unknown_since_ms = None;
+        if decision.trigger {
+            self.last_decided_ms = self.last_decided_ms.max(Some(event.time));
+            self.open(event, &event.id, &decision.cause, &decision.positions);
         }
     }
 
     fn training(&mut self, event: &ControlEvent, training: &Training) {
         let (id, worker) = (training.job_id.as_str(), training.worker.as_str());
         match event.event_type.as_str() {
+            TRAINING_REQUESTED if event_name(&training.trigger).is_some() => {
+                self.note(&training.trigger, event.time);
+            }
             TRAINING_REQUESTED => {
                 let id = if id.is_empty() { &event.id } else { id };
                 let trigger = if training.trigger.is_empty() {
@@ -163,6 +244,7 @@ impl State {
             TRAINING_PROGRESS => self.sign(training, event.time),
             TRAINING_COMPLETED if self.may_end(id, worker) => {
                 self.last_completed_ms = self.last_completed_ms.max(Some(event.time));
+                self.complete(event, training);
                 self.end(id);
             }
             TRAINING_FAILED if self.may_end(id, worker) => {
@@ -172,6 +254,40 @@ impl State {
             // A person may stop what a worker does.
             TRAINING_CANCELLED | TRAINING_REJECTED => self.end(id),
             _ => {}
+        }
+    }
+
+    /// Remembers an event that asks for a training where the triggers name it. An event of an unknown name does nothing.
+    fn note(&mut self, trigger: &str, at_ms: i64) {
+        let Some(name) = event_name(trigger) else {
+            return;
+        };
+        let last = self.events.entry(name.to_owned()).or_insert(at_ms);
+        *last = (*last).max(at_ms);
+        while self.events.len() > MAX_EVENTS {
+            let oldest = self.events.iter().min_by_key(|(_, at_ms)| **at_ms);
+            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else {
+                return;
+            };
+            self.events.remove(&oldest);
+        }
+    }
+
+    fn complete(&mut self, event: &ControlEvent, training: &Training) {
+        let id = training.job_id.as_str();
+        let id = if id.is_empty() { &event.id } else { id };
+        if self.completed.iter().any(|ended| ended.id == id) {
+            return;
+        }
+        let trigger = self.job(id).map_or(&training.trigger, |job| &job.trigger);
+        let ended = Ended {
+            id: id.to_owned(),
+            at_ms: event.time,
+            scheduled: trigger == SCHEDULE,
+        };
+        self.completed.push_back(ended);
+        if self.completed.len() > MAX_IN_WEEK {
+            self.completed.pop_front();
         }
     }
 

@@ -3,12 +3,20 @@
 
 mod support;
 
-use contract::record::{self, ControlEvent, ControlPayload, Decision};
-use policy::{Settings, State, decide, should_publish};
+use contract::record::{self, ControlEvent, ControlPayload, Decision, DriftReport};
+use policy::{Evidence, Settings, State, should_publish};
 use support::{HOUR, MINUTE, NOW, decision, model, report, training};
 
 const DRIVEN: &str =
     "drift score 0.13 > 0.10 driven by ml_compute cpu_user_pct and ml_compute mem_used_pct";
+
+fn decide(at_ms: i64, report: &DriftReport, state: &State, settings: &Settings) -> Decision {
+    let evidence = Evidence {
+        at_ms,
+        ..Evidence::of_report(report)
+    };
+    policy::decide(&evidence, state, settings)
+}
 
 fn state(events: &[ControlEvent]) -> State {
     let mut state = State::default();

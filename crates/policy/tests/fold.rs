@@ -362,3 +362,69 @@ fn scan(events: &[ControlEvent], job: &str) -> Option<String> {
     }
     holder
 }
+
+/// Decisions as the role makes and writes them, from random scores, loads and other people's events.
+fn run(steps: &[(u8, u8, u8, u16)], repeat: bool) -> (State, Vec<record::Decision>) {
+    let settings = policy::Settings {
+        triggers: policy::Triggers::parse("schedule or drift").unwrap(),
+        schedule: Some(policy::Schedule::parse("0 2 * * *", chrono_tz::Tz::UTC).unwrap()),
+        ..policy::Settings::default()
+    };
+    let (mut state, mut made, mut at) = (State::default(), Vec::new(), NOW);
+    // Ends of trainings that the schedule did not ask for.
+    let mut ends: Vec<i64> = Vec::new();
+    for (i, (score, load, what, minutes)) in steps.iter().enumerate() {
+        at += i64::from(*minutes) * MINUTE;
+        let open = state.open_jobs().next().map(|job| job.id.clone());
+        let mut events = Vec::new();
+        if let (Some(open), 0..=1) = (open, what) {
+            let kind = [record::TRAINING_COMPLETED, record::TRAINING_FAILED][usize::from(*what)];
+            let by_clock = state.job(&open).unwrap().trigger == "schedule";
+            ends.extend((*what == 0 && !by_clock).then_some(at));
+            events.push(training(&format!("t{i}"), kind, at, &open, "w"));
+        }
+        for event in &events {
+            state.apply(event);
+        }
+        let evidence = policy::Evidence {
+            at_ms: at,
+            ..policy::Evidence::of_report(&support::report(
+                f64::from(*score) / 1000.0,
+                Some(f64::from(*load) / 255.0),
+            ))
+        };
+        let found = policy::decide(&evidence, &state, &settings);
+        if found.trigger {
+            let rested = |end: i64| at - end >= 6 * HOUR;
+            assert!(state.last_completed_ms().is_none_or(rested));
+            let this_week = ends.iter().filter(|end| at - **end < 7 * 24 * HOUR);
+            assert!(found.cause == "schedule" || this_week.count() < 3);
+        }
+        let mut event = decision(&format!("d{i}"), at, found.trigger, false);
+        event.payload = record::ControlPayload::Decision(found.clone());
+        events.push(event);
+        state.apply(&events[events.len() - 1]);
+        if repeat {
+            events.iter().for_each(|event| state.apply(event));
+        }
+        made.push(found);
+    }
+    (state, made)
+}
+
+proptest! {
+    /// The same events give the same state and the same decisions, repeats or not; and the safeguards hold whatever comes.
+    #[test]
+    fn decisions_are_a_function_of_the_events(
+        steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0..6_u8, 0..600_u16), 0..120),
+    ) {
+        let (state, made) = run(&steps, false);
+        prop_assert_eq!(&run(&steps, false), &(state.clone(), made.clone()));
+        prop_assert_eq!(run(&steps, true), (state.clone(), made.clone()));
+        prop_assert!(state.loads().len() <= steps.len() && state.open_jobs().count() <= 1);
+        for found in made.iter().filter(|found| found.trigger) {
+            prop_assert!(found.wait_until.is_none() && !found.cause.is_empty());
+            prop_assert!(found.reason.contains(": train"), "{}", found.reason);
+        }
+    }
+}

@@ -373,6 +373,11 @@ fn decision() -> Record {
                 "how far a training must read",
             ),
             field("manual", Type::Boolean, ""),
+            field(
+                "cause",
+                Type::String,
+                "drift, schedule, age, manual, performance, share or event",
+            ),
             field("windows", Type::Record(window_measures()).array(), ""),
         ],
     }

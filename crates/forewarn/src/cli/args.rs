@@ -70,10 +70,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Models(ModelsCommand),
     /// Why it did or did not train: decisions, gates, promotions
-    #[command(
-        after_help = "Example:\n  forewarn decisions --json | jq -s '.[-1].reason'\n\nWith --json: one array, oldest first, each with time, type, version and reason."
-    )]
-    Decisions,
+    Decisions(DecisionsArgs),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -351,6 +348,33 @@ pub(crate) enum ModelsCommand {
         after_help = "It was trained on a simulated fleet only: it gives forecasts on day one, and no accuracy is claimed for it. Only for contract linborg.\n\nWith --json: {\"version\", \"promoted\"}"
     )]
     Starter,
+}
+
+/// Arguments of `decisions`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forewarn decisions --json | jq '.[-1].reason'\n  forewarn decisions --since 2026-01-05T00:00:00Z\n  forewarn decisions simulate --input history.jsonl --json\n\nWith --json: one array, oldest first, each with time, type, version and reason."
+)]
+pub(crate) struct DecisionsArgs {
+    /// Only from this time on, RFC 3339
+    #[arg(long, value_parser = values::time, value_name = "TIME")]
+    pub(crate) since: Option<i64>,
+    #[command(subcommand)]
+    pub(crate) command: Option<DecisionsCommand>,
+}
+
+/// What else `decisions` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DecisionsCommand {
+    /// What would have been decided over a history of scores and loads, without Kafka
+    #[command(
+        after_help = "Examples:\n  forewarn decisions simulate --input history.jsonl\n  forewarn --set decision.min_hours_between=12h decisions simulate --input history.jsonl --json\n\nA line of the file: {\"at\": RFC 3339, \"score\": x, \"load\": x, \"event\": …}; event may be left out, else it is\ntraining_completed, training_failed or manual_request and comes before the line's decision.\nTrainings come from events only: a decision to train starts nothing.\n\nWith --json: a line for each {\"at\", \"trigger\", \"reason\", \"confidence\", \"wait_until\", \"priority\"}"
+    )]
+    Simulate {
+        /// File with one JSON object a line, in the order of time
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+    },
 }
 
 /// Arguments of `config`.

@@ -1,16 +1,20 @@
 //! `forewarn decisions`: why it did or did not train, in the order in which it was decided.
 
+mod simulate;
+
 use std::ops::ControlFlow;
 
 use anyhow::{Context as _, Result};
 use bus::{RecordRef, Start};
 use contract::Topic;
 use contract::codec;
-use contract::record::{self, ControlEvent, ControlPayload};
+use contract::record::{self, ControlEvent, ControlPayload, Decision};
 use serde::Serialize;
 
 use super::{App, output};
+use crate::cli::{DecisionsArgs, DecisionsCommand};
 use crate::kafka::{self, Until};
+use crate::refusal::Refusal;
 use crate::shutdown::Shutdown;
 
 /// Most lines that are kept, the newest: an hourly decision for two years and all that follows.
@@ -33,17 +37,31 @@ struct Line {
     payload: ControlPayload,
 }
 
-/// Lists the control topic's verdicts.
+/// Lists the control topic's verdicts, or simulates some.
 ///
 /// # Errors
-/// Where the topic cannot be read.
-pub(crate) async fn run(app: &App) -> Result<()> {
+/// Where the topic or the file cannot be read.
+pub(crate) async fn run(args: &DecisionsArgs, app: &App) -> Result<()> {
+    match &args.command {
+        None => list(args.since, app).await,
+        Some(DecisionsCommand::Simulate { input }) if args.since.is_none() => {
+            simulate::run(input, app)
+        }
+        Some(_) => {
+            Err(Refusal::new("--since: not with simulate, which takes the whole file").into())
+        }
+    }
+}
+
+async fn list(since: Option<i64>, app: &App) -> Result<()> {
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     let settings = kafka::settings(&app.settings, "decisions");
     let topic = Topic::Control.full(&settings.prefix);
     let mut lines = std::collections::VecDeque::new();
     let collect = |record: &RecordRef<'_>| {
         match record.value.map(codec::decode::<ControlEvent>) {
+            // By the event's own time, which need not be the broker's.
+            Some(Ok(event)) if since.is_some_and(|since| event.time < since) => {}
             Some(Ok(event)) => lines.extend(line(event)),
             Some(Err(error)) => {
                 tracing::warn!(offset = record.offset, %error, "skipped an event that does not decode");
@@ -62,7 +80,10 @@ pub(crate) async fn run(app: &App) -> Result<()> {
         return output::json(&lines);
     }
     if lines.is_empty() {
-        return output::line("no decision yet");
+        return output::line(match since {
+            None => "no decision yet",
+            Some(_) => "no decision since then",
+        });
     }
     let rows: Vec<Vec<String>> = lines
         .into_iter()
@@ -100,13 +121,20 @@ fn line(event: ControlEvent) -> Option<Line> {
 /// "train", "wait" or "no" for a decision, else the event's type without our name.
 fn verdict(line: &Line) -> String {
     match &line.payload {
-        ControlPayload::Decision(decision) if decision.trigger => "train".to_owned(),
-        ControlPayload::Decision(decision) if decision.wait_until.is_some() => "wait".to_owned(),
-        ControlPayload::Decision(_) => "no".to_owned(),
+        ControlPayload::Decision(decision) => word(decision).to_owned(),
         _ => {
             let name = line.event_type.strip_prefix("forewarn.");
             name.unwrap_or(&line.event_type).to_owned()
         }
+    }
+}
+
+/// "train", "wait" (until a time that is known) or "no".
+fn word(decision: &Decision) -> &'static str {
+    match decision {
+        decision if decision.trigger => "train",
+        decision if decision.wait_until.is_some() => "wait",
+        _ => "no",
     }
 }
 

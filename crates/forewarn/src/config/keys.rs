@@ -159,6 +159,46 @@ pub(crate) const KEYS: &[Key] = &[
         "least time between two trainings",
     ),
     key(
+        "decision.triggers",
+        "drift",
+        "what a training may rest on: any, all, or schedule, drift, performance, share, event:NAME with and, or, not, ( )",
+    ),
+    key(
+        "decision.schedule",
+        "",
+        "trainings by the clock: minute, hour, day of the month, month, day of the week, like 0 2 * * *",
+    ),
+    key(
+        "decision.time_zone",
+        "",
+        "whose clock the schedule goes by, like America/New_York; the contract's when not set",
+    ),
+    key(
+        "decision.max_in_week",
+        "3",
+        "most trainings in 7 days, those of the schedule aside",
+    ),
+    key(
+        "decision.force_after",
+        "30d",
+        "time without a training that forces one",
+    ),
+    key(
+        "decision.min_accuracy",
+        "0.88",
+        "accuracy, from 0 to 1, below which the trigger performance holds",
+    ),
+    key(
+        "decision.max_share_drifted",
+        "0.5",
+        "share of drifted metrics above which the trigger share holds",
+    ),
+    key(
+        "quiet.rule",
+        "load",
+        "load (below max_load), cpu-mem (CPU below 60 %, memory below 70 %), both or either",
+    ),
+    key(
         "quiet.max_load",
         "0.3",
         "load below which a training may start",

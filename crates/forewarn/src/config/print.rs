@@ -123,6 +123,20 @@ impl Settings {
             }
             "train.checkpoint_every" => time(self.train.checkpoint_every),
             "decision.min_hours_between" => time(self.decision.min_between),
+            "decision.triggers" => text(&self.decision.triggers.to_string()),
+            "decision.schedule" => {
+                let schedule = self.decision.schedule.as_ref();
+                schedule.and_then(|schedule| text(schedule.as_str()))
+            }
+            "decision.time_zone" => {
+                let zone = self.decision.time_zone;
+                zone.and_then(|zone| text(zone.name()))
+            }
+            "decision.max_in_week" => number(self.decision.max_in_week as u64),
+            "decision.force_after" => time(self.decision.force_after),
+            "decision.min_accuracy" => Some(Value::Float(self.decision.min_accuracy)),
+            "decision.max_share_drifted" => Some(Value::Float(self.decision.max_share_drifted)),
+            "quiet.rule" => text(self.quiet.rule.as_str()),
             "quiet.max_load" => Some(Value::Float(self.quiet.max_load)),
             "log.level" => text(&self.log.level),
             "log.format" => match self.log.format {

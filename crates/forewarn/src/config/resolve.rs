@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use contract::Contract;
 use contract::topic::Topic;
 
@@ -72,8 +73,9 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
     let calibration = r.read("drift.calibration", read_calibration);
     let device = r.read("model.device", read_device);
     let train = read_train(r);
-    let min_between = r.read("decision.min_hours_between", values::duration);
-    let max_load = r.read("quiet.max_load", values::share);
+    let zone = contract.as_ref().map(|contract| contract.time_zone);
+    let decision = read_decision(r, zone);
+    let quiet = read_quiet(r);
     let log = read_log(r);
     Some(Settings {
         contract: Arc::new(contract?),
@@ -92,12 +94,8 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
         },
         device: device?,
         train: train?,
-        decision: DecisionSettings {
-            min_between: min_between?,
-        },
-        quiet: QuietSettings {
-            max_load: max_load?,
-        },
+        decision: decision?,
+        quiet: quiet?,
         log: log?,
         origins: r
             .entries
@@ -206,6 +204,70 @@ fn read_train(r: &mut Reader) -> Option<TrainSettings> {
         tuned,
         checkpoints,
         checkpoint_every: checkpoint_every?,
+    })
+}
+
+/// `contract_zone` is whose clock a schedule goes by where no other is written.
+fn read_decision(r: &mut Reader, contract_zone: Option<Tz>) -> Option<DecisionSettings> {
+    let min_between = r.read("decision.min_hours_between", values::duration);
+    let triggers = r.read("decision.triggers", |text| {
+        policy::Triggers::parse(text).map_err(|error| error.to_string())
+    });
+    let time_zone = r.read_optional("decision.time_zone", |text| {
+        text.parse::<Tz>()
+            .map_err(|_| "no time zone of the IANA list; write one like America/New_York".into())
+    });
+    let zone = time_zone.or(contract_zone).unwrap_or(Tz::UTC);
+    let schedule = r.read_optional("decision.schedule", |text| {
+        let schedule = policy::Schedule::parse(text, zone).map_err(|error| error.to_string())?;
+        match &triggers {
+            Some(triggers) if !triggers.use_schedule() => Err(format!(
+                "decision.triggers = \"{triggers}\" does not use it; write \"schedule or ({triggers})\" there"
+            )),
+            _ => Ok(schedule),
+        }
+    });
+    let max_in_week = r.read("decision.max_in_week", |text| match values::count(text)? {
+        most if most <= policy::MAX_IN_WEEK as u64 => Ok(most as usize),
+        _ => Err(format!("must be at most {}", policy::MAX_IN_WEEK)),
+    });
+    let force_after = r.read("decision.force_after", values::positive_duration);
+    let min_accuracy = r.read("decision.min_accuracy", values::share);
+    let max_share_drifted = r.read("decision.max_share_drifted", values::share);
+    let needs_schedule = triggers
+        .as_ref()
+        .is_some_and(policy::Triggers::need_schedule);
+    if needs_schedule && r.is_empty("decision.schedule") {
+        r.errors.push(
+            "decision.triggers: uses schedule, but decision.schedule is not set; set it, like \"0 2 * * *\""
+                .to_owned(),
+        );
+    }
+    Some(DecisionSettings {
+        min_between: min_between?,
+        triggers: triggers?,
+        schedule,
+        time_zone,
+        max_in_week: max_in_week?,
+        force_after: force_after?,
+        min_accuracy: min_accuracy?,
+        max_share_drifted: max_share_drifted?,
+    })
+}
+
+fn read_quiet(r: &mut Reader) -> Option<QuietSettings> {
+    let rule = r.read("quiet.rule", |text| {
+        let names = policy::QuietRule::ALL.map(policy::QuietRule::as_str);
+        one_of(text, &names)?;
+        let rule = policy::QuietRule::ALL
+            .into_iter()
+            .find(|rule| rule.as_str() == text);
+        Ok(rule.unwrap_or_default())
+    });
+    let max_load = r.read("quiet.max_load", values::share);
+    Some(QuietSettings {
+        rule: rule?,
+        max_load: max_load?,
     })
 }
 
@@ -327,6 +389,11 @@ impl Reader {
             Some((text, _)) if !text.is_empty() => self.read(key, parse),
             _ => None,
         }
+    }
+
+    /// Whether a key has no value.
+    fn is_empty(&mut self, key: &'static str) -> bool {
+        self.text(key).is_some_and(|(text, _)| text.is_empty())
     }
 
     fn text(&mut self, key: &'static str) -> Option<(String, Origin)> {

@@ -8,6 +8,7 @@ use contract::record::{
 
 pub(crate) const MINUTE: i64 = 60_000;
 pub(crate) const HOUR: i64 = 60 * MINUTE;
+pub(crate) const DAY: i64 = 24 * HOUR;
 /// Some Wednesday.
 pub(crate) const NOW: i64 = 1_767_744_000_000;
 
@@ -120,6 +121,7 @@ pub(crate) fn decision(id: &str, time: i64, trigger: bool, manual: bool) -> Cont
             offset: 77,
         }],
         manual,
+        cause: if manual { "manual" } else { "drift" }.to_owned(),
         windows: Vec::new(),
     };
     event(

@@ -305,12 +305,10 @@ impl Stage {
 
     /// Asks the policy; a verdict that changed, or is an hour old, becomes an event.
     async fn decide(&mut self, report: &DriftReport) -> Result<()> {
-        let settings = policy::Settings {
-            min_between_ms: millis(self.ctx.config.decision.min_between),
-            max_load: self.ctx.config.quiet.max_load,
-        };
+        let settings = self.ctx.config.decision_settings();
         let now_ms = report.at;
-        let verdict = policy::decide(now_ms, report, &self.policy, &settings);
+        let evidence = policy::Evidence::of_report(report);
+        let verdict = policy::decide(&evidence, &self.policy, &settings);
         let last = self
             .last_decision
             .as_ref()
