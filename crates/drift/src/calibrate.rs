@@ -140,13 +140,15 @@ fn add_pane(contract: &Contract, history: &mut History, pane: &Pane, model_versi
         let (errors, error_sum) = errors
             .next()
             .map_or((0, 0), |errors| (errors.abs_n, errors.abs_sum.0));
-        let found = BucketSums {
-            n: metric.n,
-            sum: metric.sum.0,
-            sum_sq: metric.sum_sq.0,
+        let mut found = BucketSums {
             errors,
             error_sum,
+            ..BucketSums::default()
         };
+        // Rows that the baseline was built on are in the history already.
+        if cell.n == 0 {
+            (found.n, found.sum, found.sum_sq) = (metric.n, metric.sum.0, metric.sum_sq.0);
+        }
         cell.add(&found);
     }
 }

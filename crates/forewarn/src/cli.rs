@@ -7,10 +7,10 @@ mod args;
 mod values;
 
 pub(crate) use args::{
-    ArchiveCommand, BenchCommand, Cli, Command, ConfigCommand, ContractCommand, DataArgs,
-    DecisionsArgs, DecisionsCommand, DemoArgs, DlqCommand, EvalArgs, Global, ImportCommand,
-    ModelsCommand, ReplayArgs, RunArgs, SchemaCommand, SimulateArgs, TailArgs, TimeRange,
-    TopicsCommand, TrainArgs, TuneArgs,
+    ArchiveCommand, BacktestArgs, BenchCommand, Cli, Command, ConfigCommand, ContractCommand,
+    DataArgs, DecisionsArgs, DecisionsCommand, DemoArgs, DlqCommand, DriftCommand, EvalArgs,
+    Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand, SimulateArgs,
+    TailArgs, TimeRange, TopicsCommand, TrainArgs, TuneArgs,
 };
 pub(crate) use values::TailFrom;
 

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod contract;
 pub(crate) mod decisions;
 pub(crate) mod dlq;
+pub(crate) mod drift;
 pub(crate) mod import;
 pub(crate) mod models;
 pub(crate) mod output;

@@ -25,6 +25,7 @@ use contract::topic::Topic;
 
 use crate::refusal::Refusal;
 use crate::roles::millis;
+pub(crate) use resolve::{read_calibration, read_policy};
 pub(crate) use values::{positive_duration, seconds};
 
 /// The configuration file that is read where `--config` names none.

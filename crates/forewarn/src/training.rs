@@ -1,5 +1,6 @@
 //! Training: from data to a registered model, the same for the `train` command, the `train` role and the demo.
 //!
+//! * `backtest`: one's own history through the code of the drift role.
 //! * `build`: data → candidate (weights, baseline, facts for the gates); blocking.
 //! * `checkpoint`: the file that a training goes on from.
 //! * `gates`: may the candidate be served? Pure.
@@ -9,6 +10,7 @@
 //! * `starter`: the model that comes with the program.
 //! * `command`: `forewarn train` and `forewarn eval`; `tuning`: `forewarn tune`.
 
+mod backtest;
 mod baseline;
 mod build;
 mod checkpoint;
@@ -30,6 +32,7 @@ use contract::record::{ControlPayload, MODEL_PROMOTED, MODEL_PUBLISHED, ModelCha
 use lake::registry::{NewVersion, Registry};
 use serde_json::Value;
 
+pub(crate) use self::backtest::backtest_command;
 pub(crate) use self::build::{Candidate, Job, build, rfc3339};
 pub(crate) use self::checkpoint::{CheckpointFile, Mismatch};
 pub(crate) use self::command::{device, eval_command, train_command};

@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Metric contracts
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Is the world still what the model learnt?
+    #[command(subcommand)]
+    Drift(DriftCommand),
     /// Records that could not be used
     #[command(subcommand)]
     Dlq(DlqCommand),
@@ -333,6 +336,56 @@ pub(crate) enum ArchiveCommand {
         after_help = "Example:\n  forewarn --set lake.url=/var/lib/forewarn/lake archive verify --json\n\nWith --json: {\"ok\", \"topics\": […], \"first_bad\": {\"object\", \"reason\"} | null}"
     )]
     Verify,
+}
+
+/// Arguments of `drift`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DriftCommand {
+    /// The last report in a few lines
+    #[command(
+        after_help = "Examples:\n  forewarn drift status\n  forewarn drift status --json | jq .alarm\n\nWith --json: {\"at\", \"status\", \"score\", \"alarm\", \"trend\", \"recommendation\", …}"
+    )]
+    Status,
+    /// The last report with its windows and every metric of every profile
+    #[command(
+        after_help = "Examples:\n  forewarn drift report\n  forewarn drift report --json | jq '.metrics[:3]'\n\nWith --json: the record of topic drift"
+    )]
+    Report,
+    /// Replay one's own history through the code of the drift role, without a broker
+    #[command(
+        after_help = "Examples:\n  forewarn drift backtest --data rollups/ --forecaster yesterday --baseline-days 21\n  forewarn drift backtest --data records.parquet --model 20260105T120000-1a2b3c4d --baseline-days 21 --json\n\nWith --json: a line for each evaluation, {\"at\", \"per\", \"dss\", \"fds\", \"anomaly_rate\", \"score\", \"calibrated\", \"status\", \"alarm\", \"load\"}, and a last one, {\"evaluations\", \"alarms\": [{\"from\", \"to\"}], \"days\"}"
+    )]
+    Backtest(BacktestArgs),
+}
+
+/// Arguments of `drift backtest`.
+#[derive(Debug, Args)]
+pub(crate) struct BacktestArgs {
+    #[command(flatten)]
+    pub(crate) input: DataArgs,
+    /// Version in the registry, or path of a model, whose errors are judged
+    #[arg(
+        long,
+        value_name = "VERSION|PATH",
+        conflicts_with = "forecaster",
+        required_unless_present = "forecaster"
+    )]
+    pub(crate) model: Option<String>,
+    /// Without a model: what was at the same time yesterday
+    #[arg(long, value_parser = ["yesterday"])]
+    pub(crate) forecaster: Option<String>,
+    /// Days from the data's first row on that are the baseline
+    #[arg(long, value_name = "N", value_parser = values::factor)]
+    pub(crate) baseline_days: f64,
+    /// sla or any-metric [default: drift.policy]
+    #[arg(long, value_parser = crate::config::read_policy, value_name = "sla|any-metric")]
+    pub(crate) policy: Option<drift::Policy>,
+    /// on or raw [default: drift.calibration]
+    #[arg(long, value_parser = crate::config::read_calibration, value_name = "on|raw")]
+    pub(crate) calibration: Option<drift::Calibration>,
+    /// Where the model runs [default: model.device]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<tft::Device>,
 }
 
 /// Arguments of `models`.

@@ -25,14 +25,11 @@ pub(super) fn build(
     data: &tft::Dataset,
     held_out_ms: i64,
 ) -> Result<(Baseline, CalibrationFacts)> {
-    let grid = Grid {
-        step_ms: contract.step_ms(),
-        metrics: contract.num_metrics(),
-    };
+    let grid = Grid::of(contract);
     let mut builder = BaselineBuilder::new(contract);
     for series in &data.series {
         for (bucket, values) in grid.rows(series) {
-            if bucket < held_out_ms && values.iter().any(|v| v.is_finite()) {
+            if bucket < held_out_ms {
                 builder.add(series.profile, bucket, values);
             }
         }
@@ -42,9 +39,7 @@ pub(super) fn build(
     for series in &data.series {
         rows.extend(
             grid.rows(series)
-                .filter(|(bucket, values)| {
-                    *bucket >= held_out_ms && values.iter().any(|v| v.is_finite())
-                })
+                .filter(|(bucket, _)| *bucket >= held_out_ms)
                 .map(|(bucket, values)| HeldOutRow {
                     server: &series.server,
                     profile: series.profile,
@@ -54,30 +49,42 @@ pub(super) fn build(
         );
     }
     rows.sort_by_key(|row| row.bucket);
-    let forecasts = held_out_forecasts(contract, model, version, data, held_out_ms)?;
+    let forecasts = forecasts_of(contract, model, version, data, held_out_ms)?;
     let calibration = drift::calibrate(contract, &mut baseline, history, version, rows, forecasts)
         .context("calibrate the drift baseline")?;
     Ok((baseline, calibration))
 }
 
 /// The dense grid of a series.
-struct Grid {
+pub(super) struct Grid {
     step_ms: i64,
     metrics: usize,
 }
 
 impl Grid {
-    fn rows<'a>(&self, series: &'a tft::Series) -> impl Iterator<Item = (i64, &'a [f32])> {
+    pub(super) fn of(contract: &Contract) -> Grid {
+        Grid {
+            step_ms: contract.step_ms(),
+            metrics: contract.num_metrics(),
+        }
+    }
+
+    /// Rows with a value, with the start of their buckets.
+    pub(super) fn rows<'a>(
+        &self,
+        series: &'a tft::Series,
+    ) -> impl Iterator<Item = (i64, &'a [f32])> {
         let (start_ms, step_ms) = (series.start_ms, self.step_ms);
         let rows = series.values.chunks_exact(self.metrics.max(1));
         (0_i64..)
             .zip(rows)
+            .filter(|(_, values)| values.iter().any(|value| value.is_finite()))
             .map(move |(step, values)| (start_ms + step * step_ms, values))
     }
 }
 
-/// One forecast an hour and server over the held-out part, by time of issue.
-fn held_out_forecasts(
+/// One forecast an hour and server from `held_out_ms` on, by time of issue.
+pub(super) fn forecasts_of(
     contract: &Contract,
     model: &tft::Model,
     version: &str,

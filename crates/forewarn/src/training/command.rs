@@ -300,7 +300,7 @@ pub(crate) async fn eval_command(args: &EvalArgs, app: &App) -> Result<()> {
 }
 
 /// A version of the registry, or a path to one.
-async fn find_model(name: &str, registry_url: &str) -> Result<Loaded> {
+pub(super) async fn find_model(name: &str, registry_url: &str) -> Result<Loaded> {
     if Path::new(name).exists() || name.contains("://") || name.contains('/') {
         return Ok(lake::registry::load_path(name)
             .await
