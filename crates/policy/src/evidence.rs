@@ -95,7 +95,8 @@ impl Evidence {
             score,
             status: policy.status(score).as_str().to_owned(),
             alarm: policy.is_alarm(score),
-            confidence: 0.5 + 0.5 * away.min(1.0),
+            // More digits would say more than a score does.
+            confidence: (50.0 + 50.0 * away.min(1.0)).round() / 100.0,
             accuracy: None,
             share_drifted: None,
             load: Some(load),

@@ -29,6 +29,9 @@ const LAKE_WITHIN: Duration = Duration::from_secs(3_600);
 /// A progress event at most this often, by the wall clock.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// Epochs of a training by the clock that goes on from the production model: nothing says that the world has changed.
+const SCHEDULED_EPOCHS: usize = 1;
+
 /// What came of a training.
 enum Fitted {
     Made(Box<Candidate>),
@@ -227,8 +230,10 @@ impl Worker {
             tft::Preset::Incremental if !onward => tft::Preset::Production.config(),
             _ => preset.config(),
         };
-        if onward && job.trigger == "drift" {
-            config.epochs = tft::DRIFT_EPOCHS;
+        match job.trigger.as_str() {
+            "drift" if onward => config.epochs = tft::DRIFT_EPOCHS,
+            "schedule" if onward => config.epochs = SCHEDULED_EPOCHS,
+            _ => {}
         }
         config.days = train.days.unwrap_or(config.days);
         config.max_seconds = train.max_seconds.or(config.max_seconds);
