@@ -28,8 +28,7 @@ pub fn check_data(rows: u64, days: f64, least_days: f64) -> DataCheck {
     if rows < ENOUGH_ROWS {
         missing.push(format!("{rows} of {ENOUGH_ROWS} rows"));
     }
-    // Not "below": days that are no number are not enough.
-    if !(days >= least_days) {
+    if days.is_nan() || days < least_days {
         missing.push(format!("{days:.1} of {least_days:.1} days"));
     }
     if missing.is_empty() {
