@@ -183,21 +183,21 @@ impl Detector {
         detector
     }
 
-    /// Scales and tail from each model's daily maxima.
+    /// Scales and tail from each model's daily maxima. The scale is that of the median day: incidents, which come on few of them, stay
+    /// in the tail that all cells share, since tomorrow they come to others.
     fn calibrate(&mut self, maxima: &[Vec<f64>]) {
-        /// Days of the fleet's mean that a cell's own days are weighed against.
+        /// Days of the fleet's median that a cell's own days are weighed against.
         const PRIOR_DAYS: f64 = 5.0;
-        let mean = |days: &Vec<f64>| days.iter().sum::<f64>() / days.len().max(1) as f64;
+        let median = |days: &Vec<f64>| crate::measures::median(days.iter().copied());
         let Some(usual) =
-            crate::measures::median(maxima.iter().filter(|days| !days.is_empty()).map(mean))
-                .filter(|usual| *usual > 0.0)
+            crate::measures::median(maxima.iter().filter_map(median)).filter(|usual| *usual > 0.0)
         else {
             return;
         };
         let mut pooled = Vec::new();
         for (model, days) in self.models.iter_mut().zip(maxima) {
             let n = days.len() as f64;
-            let own = (days.iter().sum::<f64>() + PRIOR_DAYS * usual) / (n + PRIOR_DAYS);
+            let own = (n * median(days).unwrap_or(usual) + PRIOR_DAYS * usual) / (n + PRIOR_DAYS);
             model.scale = (own / usual).max(1.0);
             pooled.extend(days.iter().map(|maximum| maximum / model.scale));
         }

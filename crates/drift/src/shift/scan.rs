@@ -9,8 +9,16 @@
 //!
 //! A step must stay: one that the last half hour does not confirm is a spike and does not count. A gap of k steps is a lag of k.
 
-/// A step that began less than this many buckets ago is not yet told from a spike.
+/// A step that began less than this many buckets ago (half an hour) is not yet told from a spike.
 pub const MIN_LENGTH: usize = 6;
+
+/// A residual counts as at most so many standard deviations, and what is new in it as at most so many of its own: an incident of one
+/// server, fifty deviations high, must not weigh like a day of drift.
+const MOST_SD: f64 = 4.0;
+const MOST_NEW_SD: f64 = 6.5;
+
+/// The last buckets (half an hour), in which a step must still be there.
+const RECENT: usize = 6;
 
 /// The noise of a series.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -129,15 +137,23 @@ pub fn scan(residuals: &[f64], quiet: &Quiet<'_>) -> Option<Step> {
     // Sums over what comes after τ.
     let (mut numerator, mut denominator) = (0.0, 0.0);
     let mut later: Option<(usize, f64)> = None;
+    let most = MOST_SD * noise.variance.sqrt();
+    let bounded = |value: f64| value.clamp(-most, most);
+    let new_of = |difference: f64, precision: f64| {
+        let most = MOST_NEW_SD / precision.sqrt();
+        difference.clamp(-most, most)
+    };
     for (index, &value) in residuals.iter().enumerate().rev() {
         if !value.is_finite() {
             continue;
         }
+        let value = bounded(value);
         // What comes next has a predecessor now: it joins the sums with what the noise carries over.
         if let Some((next, x)) = later {
             let lag = over(next - index);
-            let moved = (1.0 - lag.carried) * lag.precision * weight(next);
-            numerator += moved * (x - lag.carried * value);
+            let precision = lag.precision * weight(next);
+            let moved = (1.0 - lag.carried) * precision;
+            numerator += moved * new_of(x - lag.carried * value, precision);
             denominator += moved * (1.0 - lag.carried);
         }
         later = Some((index, value));
@@ -146,11 +162,11 @@ pub fn scan(residuals: &[f64], quiet: &Quiet<'_>) -> Option<Step> {
         }
         // If it began here, this value moved by all of it, against its predecessor.
         let (lag, before) = match predecessor(residuals, index) {
-            Some((lag, before)) => (over(lag), before),
+            Some((lag, before)) => (over(lag), bounded(before)),
             None => (Lag::whole(noise), 0.0),
         };
         let precision = lag.precision * weight(index);
-        let n = numerator + (value - lag.carried * before) * precision;
+        let n = numerator + new_of(value - lag.carried * before, precision) * precision;
         let d = denominator + precision;
         let stays = recent * n >= 0.0 && recent.abs() * d >= 0.5 * n.abs();
         let stronger = |(most, of, _): (f64, f64, usize)| {
@@ -203,8 +219,8 @@ fn predecessor(residuals: &[f64], index: usize) -> Option<(usize, f64)> {
 }
 
 fn recent_mean(residuals: &[f64]) -> Option<f64> {
-    let last = residuals.get(residuals.len().saturating_sub(MIN_LENGTH)..)?;
+    let last = residuals.get(residuals.len().saturating_sub(RECENT)..)?;
     let present = last.iter().filter(|value| value.is_finite());
     let (n, sum) = present.fold((0_usize, 0.0), |(n, sum), value| (n + 1, sum + value));
-    (2 * n >= MIN_LENGTH).then(|| sum / n as f64)
+    (2 * n >= RECENT).then(|| sum / n as f64)
 }

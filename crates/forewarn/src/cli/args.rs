@@ -355,7 +355,7 @@ pub(crate) enum DriftCommand {
     #[command(
         after_help = "Examples:\n  forewarn drift backtest --data rollups/ --forecaster yesterday --baseline-days 21\n  forewarn drift backtest --data records.parquet --model 20260105T120000-1a2b3c4d --baseline-days 21 --json\n\nWith --json: a line for each evaluation, {\"at\", \"per\", \"dss\", \"fds\", \"anomaly_rate\", \"score\", \"calibrated\", \"status\", \"alarm\", \"load\"}, and a last one, {\"evaluations\", \"alarms\": [{\"from\", \"to\"}], \"days\"}"
     )]
-    Backtest(BacktestArgs),
+    Backtest(Box<BacktestArgs>),
 }
 
 /// Arguments of `drift backtest`.

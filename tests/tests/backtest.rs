@@ -1,0 +1,155 @@
+//! `drift backtest` on the real program: a quiet fleet, a shifted one, and what cannot be replayed. No broker is needed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tests::{Ended, Site};
+
+/// Nobody listens there: the command needs no broker.
+fn site() -> Site {
+    Site::new("127.0.0.1:1", "linborg")
+}
+
+/// 35 days of 20 servers at the grid's step.
+fn simulated(site: &Site, name: &str, more: &[&str]) -> PathBuf {
+    let path = site.path(name);
+    let mut arguments = vec![
+        "simulate",
+        "--servers",
+        "20",
+        "--hours",
+        "840",
+        "--step",
+        "5m",
+        "--seed",
+        "4",
+        "--start",
+        "2026-01-05T00:00:00Z",
+        "--out",
+    ];
+    arguments.push(path.to_str().unwrap());
+    arguments.extend(more);
+    site.run(&arguments).ok();
+    path
+}
+
+fn backtest(site: &Site, data: &std::path::Path, more: &[&str]) -> Ended {
+    let mut arguments = vec!["drift", "backtest", "--data", data.to_str().unwrap()];
+    arguments.extend([
+        "--forecaster",
+        "yesterday",
+        "--baseline-days",
+        "21",
+        "--json",
+    ]);
+    arguments.extend(more);
+    site.run(&arguments)
+}
+
+fn at(value: &Value) -> i64 {
+    let text = value.as_str().unwrap();
+    chrono::DateTime::parse_from_rfc3339(text)
+        .unwrap()
+        .timestamp()
+}
+
+#[test]
+fn a_quiet_fleet_is_quiet_and_a_shift_is_seen() {
+    let site = site();
+    let quiet = simulated(&site, "quiet.parquet", &[]);
+    let lines = backtest(&site, &quiet, &[]).ok().json_lines();
+    let (totals, evaluations) = lines.split_last().unwrap();
+    assert_eq!(totals["evaluations"], evaluations.len());
+    assert_eq!(totals["alarms"], serde_json::json!([]));
+    assert!(
+        (totals["days"].as_f64().unwrap() - 14.0).abs() < 0.01,
+        "{totals}"
+    );
+    // Growing, each five minutes, the first at the border.
+    assert_eq!(evaluations[0]["at"], "2026-01-26T00:00:00Z");
+    assert!(
+        evaluations
+            .windows(2)
+            .all(|pair| at(&pair[1]["at"]) == at(&pair[0]["at"]) + 300)
+    );
+    for line in evaluations {
+        for key in ["per", "dss", "fds", "anomaly_rate", "score", "load"] {
+            assert!(
+                line[key].as_f64().is_some_and(f64::is_finite),
+                "{key} in {line}"
+            );
+        }
+        assert!(line["calibrated"]["score"].is_f64(), "{line}");
+        assert!(
+            line["score"].as_f64() == line["calibrated"]["score"].as_f64(),
+            "{line}"
+        );
+    }
+
+    // As measured, without calibration, the same quiet fleet is an alarm nearly all of the time.
+    let raw = backtest(&site, &quiet, &["--calibration", "raw"])
+        .ok()
+        .json_lines();
+    let alarms = raw.iter().filter(|line| line["alarm"] == true).count();
+    assert!(alarms * 2 > raw.len(), "{alarms} of {}", raw.len());
+    let raw = backtest(
+        &site,
+        &quiet,
+        &["--calibration", "raw", "--policy", "any-metric"],
+    );
+    let raw = raw.ok().json_lines();
+    assert!(raw.iter().any(|line| line["alarm"] == true));
+
+    let shift_at = "2026-02-04T06:00:00Z";
+    let shifted = simulated(
+        &site,
+        "shifted.parquet",
+        &["--scenario", "shift", "--scenario-from", shift_at],
+    );
+    let lines = backtest(&site, &shifted, &[]).ok().json_lines();
+    let alarms = lines.last().unwrap()["alarms"].as_array().unwrap();
+    let shift_at = at(&Value::from(shift_at));
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    let delay = at(&alarms[0]["from"]) - shift_at;
+    assert!(
+        (0..=12 * 3600).contains(&delay),
+        "{delay} s after the shift"
+    );
+    assert_eq!(alarms[0]["to"], Value::Null);
+}
+
+#[test]
+fn what_cannot_be_replayed_is_refused() {
+    let site = site();
+    let path = site.path("short.parquet");
+    let arguments = [
+        "simulate",
+        "--servers",
+        "2",
+        "--hours",
+        "48",
+        "--step",
+        "5m",
+        "--out",
+        path.to_str().unwrap(),
+    ];
+    site.run(&arguments).ok();
+    backtest(&site, &path, &[]).refused(2, &["--baseline-days 21", "2.0 days"]);
+    let nowhere = site.path("nothing.parquet");
+    backtest(&site, &nowhere, &[]).refused(2, &["--data", "nothing.parquet"]);
+    // Clap's own refusal: the usage follows.
+    let ended = site.run(&[
+        "drift",
+        "backtest",
+        "--data",
+        path.to_str().unwrap(),
+        "--baseline-days",
+        "1",
+    ]);
+    assert!(
+        ended.code == Some(2) && ended.stderr.contains("--model"),
+        "{}",
+        ended.stderr
+    );
+}
