@@ -5,16 +5,17 @@
 use super::head::{ABOVE_MORE, BELOW_MORE, SHIFT};
 use super::*;
 use crate::config::{HEAD, RECENT};
+use crate::device::tests::handle;
 use crate::net::Random;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 /// A random input on a device with a graph.
 fn input<const D: usize>(shape: [usize; D], seed: u64, size: f32) -> Tensor<D> {
     let plain = Random::new(seed, 0.0)
-        .weights(shape, 3, 3, &Device::flex())
+        .weights(shape, 3, 3, &handle())
         .val()
         .into_data();
-    Tensor::from_data(plain, &Device::flex().autodiff())
+    Tensor::from_data(plain, &handle().autodiff())
         .mul_scalar(size)
         .detach()
         .require_grad()
@@ -37,7 +38,7 @@ fn close<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {
 
 /// A weighted sum, so that every element of the result has another gradient.
 fn weighted<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    let (shape, device) = (x.dims(), Device::flex());
+    let (shape, device) = (x.dims(), handle());
     let count: usize = shape.iter().product();
     let weights = (0..count)
         .map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0)
@@ -104,10 +105,10 @@ fn elu_shifts_and_turns() {
 #[test]
 fn elu_has_a_gradient_everywhere() {
     // burn's own takes `exp` of positive values too, whose overflow makes the gradient NaN.
-    let x = Tensor::<3>::from_data([[[-200.0, -1.0, 1.0, 200.0]]], &Device::flex().autodiff())
-        .require_grad();
-    let shift = Tensor::zeros([1, 1, 4], &Device::flex());
-    let expected = Tensor::from_data([[[0.0, (-1.0_f32).exp(), 1.0, 1.0]]], &Device::flex());
+    let x =
+        Tensor::<3>::from_data([[[-200.0, -1.0, 1.0, 200.0]]], &handle().autodiff()).require_grad();
+    let shift = Tensor::zeros([1, 1, 4], &handle());
+    let expected = Tensor::from_data([[[0.0, (-1.0_f32).exp(), 1.0, 1.0]]], &handle());
     for operation in [elu, plain::elu] {
         let gradients = operation(x.clone(), shift.clone()).sum().backward();
         close(x.grad(&gradients).unwrap(), expected.clone(), "gradient");
@@ -227,7 +228,7 @@ fn head_is_the_formulas_and_the_masked_pinball_loss() {
     let plain = plain::quantiles(&numbers, &inputs);
     let expected = Tensor::stack::<5>(plain.to_vec(), 0).inner();
     let shape = [3, metrics, tokens, batch, block];
-    let found = Tensor::<5>::from_data(TensorData::new(quantiles, shape), &Device::flex());
+    let found = Tensor::<5>::from_data(TensorData::new(quantiles, shape), &handle());
     close(found, expected, "quantiles");
     check!(
         [numbers],
@@ -261,8 +262,8 @@ fn pinball_by_hand() {
     };
     // First: 4 lies above all: 0.1·3 + 0.5·2 + 0.9·1 = 2.2. Second: masked. Third: 0.5, weight 2:
     // 0.1·0.5 + 0.5·0.5 + 0.1·4.5 = 0.75.
-    let numbers = Tensor::from_data(TensorData::new(numbers, [1, 1, HEAD * 3]), &Device::flex());
-    let expected = Tensor::from_data([(2.2 + 2.0 * 0.75) / 3.0 / 3.0], &Device::flex());
+    let numbers = Tensor::from_data(TensorData::new(numbers, [1, 1, HEAD * 3]), &handle());
+    let expected = Tensor::from_data([(2.2 + 2.0 * 0.75) / 3.0 / 3.0], &handle());
     let plain = plain::head_loss(&numbers, inputs.clone());
     close(plain, expected.clone(), "plain loss");
     close(head_loss(numbers, inputs), expected, "loss");
