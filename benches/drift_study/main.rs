@@ -18,8 +18,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result};
-use drift::shift::detector::{Detector, Watch};
+use drift::shift::detector::Detector;
 use drift::shift::history::{History, Signal};
+use drift::shift::watch::Watch;
 
 use fleet::{Change, Fleet, STEP_MS, STEPS_A_DAY, Season};
 

@@ -338,7 +338,7 @@ pub struct Decision {
 }
 
 /// How a training goes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// The decision it belongs to.
     pub job_id: String,

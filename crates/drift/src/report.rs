@@ -9,8 +9,9 @@ use contract::record::{DriftReport, MetricDrift, Trend, WindowMeasures};
 use crate::baseline::{Baseline, BaselineError};
 use crate::judge::{Judged, JudgedCell, MIN_VALUES, judge};
 use crate::measures::{self, Calibration, Limits, Measures, Policy, Status, scale};
-use crate::shift::detector::{Finding, OF, Verdict};
+use crate::shift::detector::OF;
 use crate::shift::history::Signal;
+use crate::shift::watch::{Finding, Verdict};
 use crate::windows::{Presence, WINDOW_MINUTES, Windows};
 use crate::words;
 

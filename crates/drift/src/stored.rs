@@ -210,10 +210,9 @@ impl Baseline {
                 what: "a tail that cannot be",
             });
         }
-        let num_cells = contract.profiles.len() * contract.num_metrics();
         let detector = head.detector.map(|head| {
             let (zone, step_ms) = (contract.time_zone, contract.step_ms());
-            Detector::from_parts(head, models, num_cells, zone, step_ms)
+            Detector::from_parts(head, models, zone, step_ms)
         });
         Ok(Baseline {
             id: head.id,

@@ -18,8 +18,9 @@ use contract::record::{Pane, Position};
 
 use crate::baseline::{Baseline, BaselineError};
 use crate::packed::{MAX_NAME_BYTES, Packed};
-use crate::shift::detector::{Detector, MEMORY, Verdict, Watch};
+use crate::shift::detector::{Detector, MEMORY};
 use crate::shift::history::BucketSums;
+use crate::shift::watch::{Verdict, Watch};
 use crate::sums::{MetricSums, ProfileSums, Sign};
 
 /// Lengths of the windows that are judged, in minutes: an hour, for what breaks at once, and a day, in which the daily

@@ -105,16 +105,8 @@ impl Simulation {
     fn training(&self, id: &str) -> Training {
         Training {
             job_id: id.to_owned(),
-            worker: String::new(),
-            preset: String::new(),
             trigger: self.cause.clone(),
-            version: None,
-            progress: None,
-            epoch: None,
-            train_loss: None,
-            val_loss: None,
-            message: String::new(),
-            seconds: None,
+            ..Training::default()
         }
     }
 }

@@ -8,6 +8,8 @@
 
 pub mod detector;
 pub mod history;
+mod learn;
 pub mod scan;
 pub mod season;
 pub mod tail;
+pub mod watch;

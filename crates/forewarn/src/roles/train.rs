@@ -174,13 +174,7 @@ impl Worker {
             worker: self.name.clone(),
             preset: self.ctx.config.train.preset.clone(),
             trigger: job.trigger.clone(),
-            version: None,
-            progress: None,
-            epoch: None,
-            train_loss: None,
-            val_loss: None,
-            message: String::new(),
-            seconds: None,
+            ..Training::default()
         }
     }
 
