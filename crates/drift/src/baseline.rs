@@ -1,5 +1,5 @@
-//! What the model learnt from: per profile and metric a histogram, a mean and a standard deviation, and what quiet days look
-//! like by hour of the week ([`Detector`]).
+//! What the model learnt from: per profile and metric a histogram, a mean and a standard deviation, of all and by hour of the
+//! week, and what quiet days look like ([`Detector`]).
 //!
 //! It is built from the training window, stored beside the model and replaced with it. Metrics that the contract marks
 //! monotone have no cell: they are not judged.
@@ -8,9 +8,11 @@
 
 use contract::Contract;
 
+use crate::hours::{HourCell, HourSums};
 use crate::measures;
 use crate::shift::detector::Detector;
 use crate::shift::history::History;
+use crate::shift::season::{HOURS, local_hour};
 use crate::sketch::{Sketch, bin_of};
 
 /// A stored baseline that cannot be used.
@@ -55,6 +57,8 @@ pub struct Cell {
     pub mean: f64,
     /// Their standard deviation (n − 1 in the denominator), 0 for fewer than two.
     pub sd: f64,
+    /// The same by hour of the week, Monday 00:00 first; none until [`Baseline::learn_hours`].
+    pub hours: Vec<HourCell>,
 }
 
 impl Cell {
@@ -89,6 +93,37 @@ impl Baseline {
     #[must_use]
     pub fn cell(&self, profile: usize, metric: usize) -> Option<&Cell> {
         self.cells.get(profile)?.get(metric)
+    }
+
+    /// Counts the rows once more, by hour of the week in the contract's zone: those that the [`BaselineBuilder`] counted, profile, start
+    /// of the bucket and values each. A second pass, because the bins are known only after the first.
+    pub fn learn_hours<'a>(
+        &mut self,
+        contract: &Contract,
+        rows: impl IntoIterator<Item = (usize, i64, &'a [f32])>,
+    ) {
+        let metrics = contract.num_metrics();
+        let mut sums: Vec<Vec<HourSums>> = vec![Vec::new(); self.cells.len() * metrics];
+        for (profile, bucket, values) in rows {
+            let Some(cells) = self.cells.get(profile) else {
+                continue;
+            };
+            let (hour, _) = local_hour(contract.time_zone, bucket + contract.step_ms() / 2);
+            let sums = sums.iter_mut().skip(profile * metrics);
+            for ((hours, cell), &value) in sums.zip(cells).zip(values) {
+                if cell.n == 0 || !value.is_finite() {
+                    continue;
+                }
+                hours.resize_with(HOURS, HourSums::default);
+                if let Some(sums) = hours.get_mut(hour) {
+                    sums.count(value, cell.bin(value), cell.counts.len());
+                }
+            }
+        }
+        for (cell, hours) in self.cells.iter_mut().flatten().zip(sums) {
+            let bins = cell.counts.len();
+            cell.hours = hours.into_iter().map(|sums| sums.finish(bins)).collect();
+        }
     }
 
     pub(crate) fn check_contract(&self, contract: &Contract) -> Result<(), BaselineError> {
@@ -156,6 +191,7 @@ impl Gathered {
             } else {
                 (self.m2 / (n - 1) as f64).max(0.0).sqrt()
             },
+            hours: Vec::new(),
         }
     }
 }

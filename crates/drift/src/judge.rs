@@ -4,6 +4,7 @@ use contract::Contract;
 
 use crate::baseline::Baseline;
 use crate::fixed::float;
+use crate::hours::HourShares;
 use crate::measures::{self, Measures};
 use crate::sums::{ErrorSums, MetricSums, NUM_HORIZONS, ProfileSums};
 
@@ -39,11 +40,13 @@ pub(crate) struct JudgedCell {
     pub(crate) psi: Option<f64>,
     /// The baseline has no value of it.
     pub(crate) is_new: bool,
+    /// The baseline saw some of the window's hours too rarely to hold them against themselves.
+    pub(crate) borrowed: bool,
     /// The baseline has values, and all are the same.
     pub(crate) never_varied: bool,
 }
 
-/// Judges window `index` of [`crate::WINDOW_MINUTES`]. Errors are those of `model_version` only.
+/// Judges window `index` of [`crate::WINDOW_MINUTES`] against the baseline of its `hours`. Errors are those of `model_version` only.
 ///
 /// * PER: mean of the relative errors, pooled over metrics and profiles, of the forecasts issued 30 minutes before in
 ///   the short window, and the mean over the horizons that have data in the long one.
@@ -58,6 +61,7 @@ pub(crate) fn judge(
     baseline: &Baseline,
     sums: &[ProfileSums],
     index: usize,
+    hours: &HourShares,
     model_version: &str,
 ) -> Judged {
     let horizons = if index == 0 { 1 } else { NUM_HORIZONS };
@@ -79,7 +83,13 @@ pub(crate) fn judge(
                 .iter()
                 .find(|(version, _)| version.as_ref() == model_version);
             let by_horizon = by_model.map(|(_, by_horizon)| by_horizon);
-            let cell = judge_cell(baseline, profile, metric, held, by_horizon, horizons);
+            let cell = judge_cell(
+                baseline,
+                (profile, metric),
+                held,
+                by_horizon,
+                (horizons, hours),
+            );
             if let Some(by_horizon) = by_horizon {
                 errors.add(metric, by_horizon);
             }
@@ -111,19 +121,22 @@ pub(crate) fn judge(
 
 fn judge_cell(
     baseline: &Baseline,
-    profile: usize,
-    metric: usize,
+    (profile, metric): (usize, usize),
     held: &MetricSums,
     errors: Option<&[ErrorSums; NUM_HORIZONS]>,
-    horizons: usize,
+    (horizons, hours): (usize, &HourShares),
 ) -> JudgedCell {
     let cell = baseline.cell(profile, metric);
+    let expected = cell.map(|cell| cell.expected(hours));
     let mean = if held.n > 0 {
         float(held.sum) / held.n as f64
     } else {
         0.0
     };
-    let counts = cell.map_or(&[][..], |cell| cell.counts.as_slice());
+    let counts = expected
+        .as_ref()
+        .map_or(&[][..], |expected| expected.counts.as_slice());
+    let baseline_n = expected.as_ref().map_or(0, |expected| expected.n);
     let ks = measures::ks(counts, &held.counts);
     let per = errors.and_then(|errors| mean_of(errors.iter().take(horizons).map(relative)));
     JudgedCell {
@@ -131,12 +144,17 @@ fn judge_cell(
         metric,
         n: held.n,
         ks,
-        ks_p: measures::ks_p(ks, cell.map_or(0, |cell| cell.n), held.n),
-        psi: measures::psi(counts, &held.counts),
+        ks_p: measures::ks_p(ks, baseline_n, held.n),
+        psi: measures::psi(counts, &held.counts)
+            .filter(|_| baseline_n >= measures::MIN_PSI_VALUES.unsigned_abs()),
         never_varied: cell.is_some_and(|cell| cell.n > 1 && !measures::varies(cell.mean, cell.sd)),
-        z: cell
+        z: expected
+            .as_ref()
             .filter(|_| held.n > 0)
-            .map_or(0.0, |cell| measures::z(mean, cell.mean, cell.sd)),
+            .map_or(0.0, |expected| {
+                measures::z(mean, expected.mean, expected.sd)
+            }),
+        borrowed: expected.as_ref().is_some_and(|expected| expected.borrowed),
         anomaly_rate: measures::share(held.outliers, held.n)
             .max(measures::share(held.out_of_range, held.forecasts)),
         per,

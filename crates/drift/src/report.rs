@@ -185,6 +185,7 @@ impl Windows {
                 baseline,
                 sums,
                 index,
+                &self.hours(index),
                 request.model_version,
             ),
             coverage: presence.coverage.get(index).copied().unwrap_or(0.0),

@@ -17,9 +17,11 @@ use contract::Contract;
 use contract::record::{Pane, Position};
 
 use crate::baseline::{Baseline, BaselineError};
+use crate::hours::HourShares;
 use crate::packed::{MAX_NAME_BYTES, Packed};
 use crate::shift::detector::{Detector, MEMORY};
 use crate::shift::history::BucketSums;
+use crate::shift::season::{HOURS, local_hour};
 use crate::shift::watch::{Verdict, Watch};
 use crate::sums::{MetricSums, ProfileSums, Sign};
 
@@ -259,6 +261,27 @@ impl Windows {
         metrics
             .map(|held| held.bucket_sums(model_version))
             .collect()
+    }
+
+    /// How many buckets of window `index` lie in each hour of the week, of those that have a pane.
+    pub(crate) fn hours(&self, index: usize) -> HourShares {
+        let mut shares = [0; HOURS];
+        let Some(slide) = self.slides.get(index) else {
+            return shares;
+        };
+        let mut last = None;
+        let held = self.panes.range(first_key(slide.from)..first_key(slide.to));
+        for ((bucket, _, _, of), _) in held {
+            if Some(of) != self.baseline.as_ref() || last == Some(*bucket) {
+                continue;
+            }
+            last = Some(*bucket);
+            let (hour, _) = local_hour(self.contract.time_zone, bucket + self.step_ms / 2);
+            if let Some(share) = shares.get_mut(hour) {
+                *share += 1;
+            }
+        }
+        shares
     }
 
     /// The sums of window `index` of [`WINDOW_MINUTES`], by profile.

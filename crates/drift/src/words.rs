@@ -169,6 +169,19 @@ fn notes(account: &Account<'_>) -> Vec<String> {
     if account.request.calibration == Calibration::On {
         notes.extend(quiet_days(account.baseline));
     }
+    let [hour, _] = account.windows;
+    let borrowed = hour
+        .judged
+        .cells
+        .iter()
+        .filter(|cell| cell.borrowed)
+        .count();
+    if borrowed > 0 {
+        notes.push(format!(
+            "The baseline saw this hour of the week too rarely in {borrowed} of {} metrics of profiles: their KS, PSI and z are held against the hours beside it, or that hour of other days.",
+            hour.judged.cells.len()
+        ));
+    }
     let presence = account.presence;
     if presence.missing_servers as f64 > MANY_MISSING * presence.servers as f64 {
         notes.push(format!(

@@ -109,7 +109,9 @@ impl Detector {
 }
 
 pub(super) fn weight_at(inflation: &[f32], hour: usize) -> f64 {
-    1.0 / inflation.get(hour).copied().map_or(1.0, f64::from)
+    inflation
+        .get(hour)
+        .map_or(1.0, |&inflation| f64::from(inflation).sqrt().recip())
 }
 
 pub(super) fn count_of(sums: &BucketSums, signal: Signal) -> i64 {

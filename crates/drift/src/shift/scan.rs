@@ -117,7 +117,7 @@ pub struct Quiet<'a> {
     pub noise: &'a Noise,
     /// Variance of what the season gets wrong for a whole day.
     pub season_variance: f64,
-    /// One over how much larger the noise of each residual's hour is than the usual; 1 where it ends.
+    /// One over how much larger the standard deviation of each residual's hour is than the usual; 1 where it ends.
     pub weights: &'a [f64],
 }
 
@@ -125,70 +125,81 @@ pub struct Quiet<'a> {
 #[must_use]
 pub fn scan(residuals: &[f64], quiet: &Quiet<'_>) -> Option<Step> {
     let recent = recent_mean(residuals)?;
-    let noise = quiet.noise;
-    let fresh = Lag::of(noise, 1);
-    let over = |lag: usize| match lag {
-        1 => fresh,
-        lag => Lag::of(noise, lag),
-    };
-    let weight = |index: usize| quiet.weights.get(index).copied().unwrap_or(1.0);
     let last_start = residuals.len().checked_sub(MIN_LENGTH)?;
-    let mut best: Option<(f64, f64, usize)> = None;
+    let mut best: Option<(f64, Step)> = None;
     // Sums over what comes after τ.
     let (mut numerator, mut denominator) = (0.0, 0.0);
-    let mut later: Option<(usize, f64)> = None;
+    for term in terms(residuals, quiet).iter().rev() {
+        if term.index <= last_start {
+            // If it began here, this value moved by all of it, against its predecessor.
+            let (n, d) = (numerator + term.pull, denominator + term.precision);
+            let evidence = 0.5 * n * n / (d * (1.0 + d * quiet.season_variance));
+            if best.is_none_or(|(most, _)| evidence > most) && stays(recent, n, d) {
+                let step = Step {
+                    evidence,
+                    size: n / d,
+                    length: residuals.len() - term.index,
+                };
+                best = Some((evidence, step));
+            }
+        }
+        // If it began before, by what the noise does not carry over.
+        numerator += term.moved * term.pull;
+        denominator += term.moved * term.moved * term.precision;
+    }
+    best.map(|(_, step)| step)
+}
+
+/// Whether the last half hour confirms at least half of the step n / d.
+fn stays(recent: f64, n: f64, d: f64) -> bool {
+    recent * n >= 0.0 && recent.abs() * d >= 0.5 * n.abs()
+}
+
+/// One value against the one before it.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    index: usize,
+    /// What is new in it, times its precision.
+    pull: f64,
+    precision: f64,
+    /// What the noise does not carry over from the value before.
+    moved: f64,
+}
+
+fn terms(residuals: &[f64], quiet: &Quiet<'_>) -> Vec<Term> {
+    let noise = quiet.noise;
     let most = MOST_SD * noise.variance.sqrt();
-    let bounded = |value: f64| value.clamp(-most, most);
-    let new_of = |difference: f64, precision: f64| {
-        let most = MOST_NEW_SD / precision.sqrt();
-        difference.clamp(-most, most)
-    };
-    for (index, &value) in residuals.iter().enumerate().rev() {
+    let next = Lag::of(noise, 1);
+    let mut terms = Vec::with_capacity(residuals.len());
+    let mut last: Option<(usize, f64)> = None;
+    for (index, &value) in residuals.iter().enumerate() {
         if !value.is_finite() {
             continue;
         }
-        let value = bounded(value);
-        // What comes next has a predecessor now: it joins the sums with what the noise carries over.
-        if let Some((next, x)) = later {
-            let lag = over(next - index);
-            let precision = lag.precision * weight(next);
-            let moved = (1.0 - lag.carried) * precision;
-            numerator += moved * new_of(x - lag.carried * value, precision);
-            denominator += moved * (1.0 - lag.carried);
-        }
-        later = Some((index, value));
-        if index > last_start {
-            continue;
-        }
-        // If it began here, this value moved by all of it, against its predecessor.
-        let (lag, before) = match predecessor(residuals, index) {
-            Some((lag, before)) => (over(lag), bounded(before)),
+        let value = value.clamp(-most, most);
+        let (lag, before) = match last {
+            Some((at, before)) if index - at == 1 => (next, before),
+            Some((at, before)) => (Lag::of(noise, index - at), before),
             None => (Lag::whole(noise), 0.0),
         };
-        let precision = lag.precision * weight(index);
-        let n = numerator + new_of(value - lag.carried * before, precision) * precision;
-        let d = denominator + precision;
-        let stays = recent * n >= 0.0 && recent.abs() * d >= 0.5 * n.abs();
-        let stronger = |(most, of, _): (f64, f64, usize)| {
-            n * n * of * (1.0 + of * quiet.season_variance)
-                > most * most * d * (1.0 + d * quiet.season_variance)
-        };
-        if stays && best.is_none_or(stronger) {
-            best = Some((n, d, index));
-        }
+        last = Some((index, value));
+        let root = lag.root * quiet.weights.get(index).copied().unwrap_or(1.0);
+        let new = (value - lag.carried * before) * root;
+        terms.push(Term {
+            index,
+            pull: new.clamp(-MOST_NEW_SD, MOST_NEW_SD) * root,
+            precision: root * root,
+            moved: 1.0 - lag.carried,
+        });
     }
-    best.map(|(n, d, index)| Step {
-        evidence: 0.5 * n * n / (d * (1.0 + d * quiet.season_variance)),
-        size: n / d,
-        length: residuals.len() - index,
-    })
+    terms
 }
 
-/// What the noise carries over a lag, and one over the variance that comes new.
+/// What the noise carries over a lag, and one over the standard deviation of what comes new.
 #[derive(Debug, Clone, Copy)]
 struct Lag {
     carried: f64,
-    precision: f64,
+    root: f64,
 }
 
 impl Lag {
@@ -196,7 +207,7 @@ impl Lag {
         let carried = noise.rho.powi(i32::try_from(lag).unwrap_or(i32::MAX));
         Lag {
             carried,
-            precision: 1.0 / (noise.variance * (1.0 - carried * carried)),
+            root: (noise.variance * (1.0 - carried * carried)).sqrt().recip(),
         }
     }
 
@@ -204,18 +215,9 @@ impl Lag {
     fn whole(noise: &Noise) -> Lag {
         Lag {
             carried: 0.0,
-            precision: 1.0 / noise.variance,
+            root: noise.variance.sqrt().recip(),
         }
     }
-}
-
-/// The nearest value before `index`, with its lag.
-fn predecessor(residuals: &[f64], index: usize) -> Option<(usize, f64)> {
-    let before = residuals.get(..index)?;
-    let found = before.iter().rev().zip(1..);
-    found
-        .map(|(value, lag)| (lag, *value))
-        .find(|(_, value)| value.is_finite())
 }
 
 fn recent_mean(residuals: &[f64]) -> Option<f64> {

@@ -181,6 +181,11 @@ fn learn(
         builder.add(row.profile, row.bucket, row.values);
     }
     let (mut baseline, history) = builder.finish("backtest");
+    let again = before.clone();
+    baseline.learn_hours(
+        contract,
+        again.map(|row| (row.profile, row.bucket, row.values)),
+    );
     let known = forecasts.iter().take_while(|made| made.issued_at < border);
     drift::calibrate(
         contract,

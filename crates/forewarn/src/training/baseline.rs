@@ -35,6 +35,14 @@ pub(super) fn build(
         }
     }
     let (mut baseline, history) = builder.finish(version);
+    let known = data.series.iter().flat_map(|series| {
+        grid.rows(series)
+            .map(|(bucket, values)| (series.profile, bucket, values))
+    });
+    baseline.learn_hours(
+        contract,
+        known.filter(|(_, bucket, _)| *bucket < held_out_ms),
+    );
     let mut rows = Vec::new();
     for series in &data.series {
         rows.extend(
