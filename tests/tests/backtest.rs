@@ -60,6 +60,8 @@ fn a_quiet_fleet_is_quiet_and_a_shift_is_seen() {
     let quiet = simulated(&site, "quiet.parquet", &[]);
     let lines = backtest(&site, &quiet, &[]).ok().json_lines();
     let (totals, evaluations) = lines.split_last().unwrap();
+    let decisions = decided(&site, evaluations);
+    assert!(decisions.iter().all(|made| made["trigger"] == false));
     assert_eq!(totals["evaluations"], evaluations.len());
     assert_eq!(totals["alarms"], serde_json::json!([]));
     assert!(
@@ -117,6 +119,70 @@ fn a_quiet_fleet_is_quiet_and_a_shift_is_seen() {
         "{delay} s after the shift"
     );
     assert_eq!(alarms[0]["to"], Value::Null);
+}
+
+/// What the decision engine makes of a backtest's scores and loads.
+fn decided(site: &Site, evaluations: &[Value]) -> Vec<Value> {
+    let lines: Vec<String> = evaluations
+        .iter()
+        .map(|line| {
+            let line =
+                serde_json::json!({"at": line["at"], "score": line["score"], "load": line["load"]});
+            line.to_string()
+        })
+        .collect();
+    let path = site.path("scores.jsonl");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let input = path.to_str().unwrap();
+    let ended = site.run(&["decisions", "simulate", "--input", input, "--json"]);
+    ended.ok().json_lines()
+}
+
+/// The scenario begins in the middle of the judged days: nothing before it, an alarm within `hours`, and a training that says why.
+#[track_caller]
+fn check_scenario(scenario: &str, hours: i64) {
+    let site = site();
+    let from = "2026-01-28T00:00:00Z";
+    let more = ["--scenario", scenario, "--scenario-from", from];
+    let data = simulated(&site, "fleet.parquet", &more);
+    let lines = backtest(&site, &data, &[]).ok().json_lines();
+    let (totals, evaluations) = lines.split_last().unwrap();
+    let from = at(&Value::from(from));
+    let alarms = totals["alarms"].as_array().unwrap();
+    let first = alarms.first().map(|alarm| at(&alarm["from"]) - from);
+    assert!(
+        first.is_some_and(|delay| (0..=hours * 3600).contains(&delay)),
+        "{scenario}: {alarms:?}"
+    );
+    let decisions = decided(&site, evaluations);
+    assert_eq!(decisions.len(), evaluations.len());
+    let trains = decisions.iter().find(|made| made["trigger"] == true);
+    let trains = trains.unwrap_or_else(|| panic!("{scenario}: no training"));
+    let delay = at(&trains["at"]) - from;
+    // It may have to wait for a quiet hour.
+    assert!(
+        (0..=(hours + 24) * 3600).contains(&delay),
+        "{scenario}: {trains}"
+    );
+    assert!(
+        trains["reason"].as_str().unwrap().contains("drift"),
+        "{trains}"
+    );
+}
+
+#[test]
+fn a_ramp_is_seen_and_trained_on() {
+    check_scenario("ramp", 48);
+}
+
+#[test]
+fn a_new_profile_is_seen_and_trained_on() {
+    check_scenario("new-profile", 12);
+}
+
+#[test]
+fn a_new_season_is_seen_and_trained_on() {
+    check_scenario("season-change", 24);
 }
 
 #[test]

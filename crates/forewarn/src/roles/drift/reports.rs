@@ -37,6 +37,7 @@ const LIMITS: Limits = Limits {
 
 /// What one partition has handed in.
 struct Seen {
+    oldest: i64,
     newest: i64,
     last_ms: i64,
 }
@@ -55,6 +56,9 @@ struct Stage {
     reread: Option<Reread>,
     committed: Option<RereadCommit>,
     partitions: BTreeMap<i32, Seen>,
+    /// Partitions of `rollups`, and until when those are waited for that have handed in nothing yet.
+    expected: usize,
+    wait_until_ms: i64,
     /// Start of the last bucket that was reported.
     reported: Option<i64>,
     policy: policy::State,
@@ -73,7 +77,13 @@ pub(super) async fn run(
 ) -> Result<(u64, u64)> {
     let topics = [ctx.topic(Topic::DriftPanes)];
     let ends = ends(&ctx, opts, &topics).await?;
+    let there = bus::topics::partitions(&ctx.kafka("drift-reports"))
+        .await
+        .context("ask for the partitions of rollups")?;
+    let expected = there.get(&ctx.topic(Topic::Rollups)).copied().unwrap_or(0);
     let mut stage = Stage {
+        expected: usize::try_from(expected).unwrap_or(0),
+        wait_until_ms: 0,
         drift_topic: ctx.topic(Topic::Drift),
         consumer: Consumer::subscribe(&ctx.kafka("drift-reports"), GROUP, &topics, LIMITS)?,
         commits: Commits::default(),
@@ -178,6 +188,7 @@ impl Stage {
                 Start::Offset(start),
             ));
         }
+        self.wait_until_ms = self.ctx.clock.now_ms() + millis(self.ctx.config.rollup.idle_after);
         assigned.start(starts);
         self.ctx.ready(ROLE);
     }
@@ -206,6 +217,10 @@ impl Stage {
             };
             self.consumed += 1;
             let Some(Ok(pane)) = record.value.map(contract::codec::decode::<Pane>) else {
+                tracing::warn!(
+                    offset = record.offset,
+                    "a pane does not decode and is not counted"
+                );
                 self.ctx.telemetry.skipped(ROLE, "pane_malformed", 1);
                 reread.advance(record.offset + 1);
                 continue;
@@ -220,10 +235,12 @@ impl Stage {
                 }
             }
             let seen = self.partitions.entry(pane.partition).or_insert(Seen {
+                oldest: pane.bucket,
                 newest: pane.bucket,
                 last_ms: now_ms,
             });
             let later = pane.bucket > seen.newest;
+            seen.oldest = seen.oldest.min(pane.bucket);
             seen.newest = seen.newest.max(pane.bucket);
             seen.last_ms = now_ms;
             // Panes come in bucket order per partition, so a later one completes those before it.
@@ -239,6 +256,10 @@ impl Stage {
         let now_ms = self.ctx.clock.now_ms();
         let idle_ms = millis(self.ctx.config.rollup.idle_after);
         let live = !self.ends.is_fixed();
+        if live && self.partitions.len() < self.expected && now_ms < self.wait_until_ms {
+            // The panes of a backlog come partition after partition: the first alone are not the fleet.
+            return Ok(());
+        }
         let speaking = |seen: &&Seen| !live || now_ms - seen.last_ms < idle_ms;
         let newest = self.partitions.values().map(|seen| seen.newest).max();
         let reached = self
@@ -251,7 +272,11 @@ impl Stage {
             return Ok(());
         };
         let step_ms = self.ctx.contract.step_ms();
-        let first = self.reported.map_or(through, |reported| reported + step_ms);
+        let oldest = self.partitions.values().map(|seen| seen.oldest).min();
+        let first = match self.reported {
+            Some(reported) => reported + step_ms,
+            None => oldest.unwrap_or(through),
+        };
         let mut bucket = first.max(through - PANES_KEPT_MS);
         while bucket <= through {
             self.report(bucket + step_ms).await?;

@@ -1,0 +1,228 @@
+//! Days that are not like others: a metric that is null, clocks that jump, days of 23 and 25 hours, a fleet of one server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+#[allow(dead_code)]
+mod support;
+
+use std::sync::Arc;
+
+use chrono::{TimeZone, Timelike, Utc};
+use contract::Contract;
+use contract::record::{DriftReport, Pane};
+use drift::{
+    Baseline, BaselineBuilder, Calibration, HeldOutRow, PaneBuilder, PaneOutcome, Policy,
+    ReportRequest, RowOutcome, Windows, calibrate,
+};
+use support::{DAY, HOUR, Noise, STEP, contract};
+
+const YEAR: i64 = 365 * DAY;
+
+/// Rows of one profile: a cycle by the contract's local hour, and AR(1) noise.
+struct Fleet {
+    contract: Arc<Contract>,
+    start: i64,
+    servers: usize,
+    noise: Noise,
+    states: Vec<Vec<f64>>,
+}
+
+impl Fleet {
+    fn new(start: i64, servers: usize) -> Fleet {
+        let contract = contract("linborg");
+        Fleet {
+            start,
+            servers,
+            noise: Noise(11),
+            states: vec![vec![0.0; contract.num_metrics()]; servers],
+            contract,
+        }
+    }
+
+    /// The next `days` days: bucket, server and values.
+    fn days(&mut self, days: i64) -> Vec<(i64, usize, Vec<f32>)> {
+        let end = self.start + days * DAY;
+        let mut rows = Vec::new();
+        while self.start < end {
+            let utc = Utc.timestamp_millis_opt(self.start).single().unwrap();
+            let local = utc.with_timezone(&self.contract.time_zone);
+            let hour = f64::from(local.hour()) + f64::from(local.minute()) / 60.0;
+            let cycle = (hour / 24.0 * std::f64::consts::TAU).sin();
+            for server in 0..self.servers {
+                let noise = &mut self.noise;
+                let state = &mut self.states[server];
+                state
+                    .iter_mut()
+                    .for_each(|held| *held = 0.9 * *held + 0.19_f64.sqrt() * noise.normal());
+                let of = |held: &f64| (40.0 + 15.0 * cycle + 6.0 * held) as f32;
+                rows.push((self.start, server, state.iter().map(of).collect()));
+            }
+            self.start += STEP;
+        }
+        rows
+    }
+}
+
+type Rows = [(i64, usize, Vec<f32>)];
+
+fn learned(contract: &Arc<Contract>, rows: &Rows) -> Baseline {
+    let (first, second) = rows.split_at(rows.len() / 2);
+    let mut builder = BaselineBuilder::new(contract);
+    for (bucket, _, values) in first {
+        builder.add(0, *bucket, values);
+    }
+    let (mut baseline, history) = builder.finish("b1");
+    let known = first
+        .iter()
+        .map(|(bucket, _, values)| (0, *bucket, values.as_slice()));
+    baseline.learn_hours(contract, known);
+    let names: Vec<String> = (0..8).map(|server| format!("s{server}")).collect();
+    let held = second.iter().map(|(bucket, server, values)| HeldOutRow {
+        server: &names[*server],
+        profile: 0,
+        bucket: *bucket,
+        values,
+    });
+    calibrate(contract, &mut baseline, history, "m1", held, []).unwrap();
+    assert!(baseline.detector.as_ref().unwrap().level().is_some());
+    baseline
+}
+
+fn panes(contract: &Arc<Contract>, baseline: &Baseline, rows: &Rows) -> Vec<Pane> {
+    let mut builder =
+        PaneBuilder::new(Arc::clone(contract), Arc::new(baseline.clone()), 0, None).unwrap();
+    let mut panes = Vec::new();
+    for (bucket, server, values) in rows {
+        panes.extend(builder.close_before(*bucket));
+        let counted = builder.row(&format!("s{server}"), 0, *bucket, 1, values);
+        assert_eq!(counted, RowOutcome::Counted);
+    }
+    let last = rows.last().unwrap().0;
+    panes.extend(builder.close_before(last + STEP));
+    panes
+}
+
+fn report(windows: &mut Windows, baseline: &Baseline, at_ms: i64) -> DriftReport {
+    let request = ReportRequest {
+        at_ms,
+        model_version: "m1",
+        policy: Policy::SLA,
+        calibration: Calibration::On,
+    };
+    windows.report(&request, baseline).unwrap()
+}
+
+/// Reports at the end of each bucket from `from` on.
+fn reports(
+    contract: &Arc<Contract>,
+    baseline: &Baseline,
+    rows: &Rows,
+    from: i64,
+) -> Vec<DriftReport> {
+    let mut windows = Windows::new(Arc::clone(contract));
+    let mut found = Vec::new();
+    for pane in panes(contract, baseline, rows) {
+        assert_eq!(windows.add(&pane), PaneOutcome::Added);
+        if pane.bucket >= from {
+            found.push(report(&mut windows, baseline, pane.bucket + STEP));
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn check_quiet(reports: &[DriftReport]) {
+    assert!(reports.len() > 250);
+    if let Some(report) = reports.iter().find(|report| report.alarm) {
+        panic!("{}: {}", report.at, report.recommendation);
+    }
+}
+
+/// 2026-01-05T00:00:00Z, a Monday.
+const MONDAY: i64 = 1_767_571_200_000;
+
+#[test]
+fn a_metric_that_is_null_for_a_day_is_not_drift() {
+    let mut fleet = Fleet::new(MONDAY, 4);
+    let baseline = learned(&fleet.contract.clone(), &fleet.days(14));
+    let mut rows = fleet.days(3);
+    let metric = fleet.contract.metric_index("cpu_user_pct").unwrap();
+    let (from, to) = (MONDAY + 15 * DAY, MONDAY + 16 * DAY);
+    for (bucket, _, values) in &mut rows {
+        if (from..to).contains(bucket) {
+            values[metric] = f32::NAN;
+        }
+    }
+    let found = reports(&fleet.contract, &baseline, &rows, from);
+    check_quiet(&found);
+    // At the day's end nothing of it is left to be judged, and the others are.
+    let end = found.iter().find(|report| report.at == to).unwrap();
+    let judged: Vec<&str> = end
+        .metrics
+        .iter()
+        .map(|metric| metric.metric.as_str())
+        .collect();
+    assert!(!judged.contains(&"cpu_user_pct"), "{judged:?}");
+    assert!(judged.len() >= 10 && end.confidence > 0.5, "{end:?}");
+}
+
+#[test]
+fn days_of_23_and_25_hours_are_not_drift() {
+    // New York: 2026-03-08 has 23 hours, 2026-11-01 has 25.
+    for day in ["2026-03-08T00:00:00Z", "2026-11-01T00:00:00Z"] {
+        let day = chrono::DateTime::parse_from_rfc3339(day)
+            .unwrap()
+            .timestamp_millis();
+        let mut fleet = Fleet::new(day - 15 * DAY, 4);
+        let baseline = learned(&fleet.contract.clone(), &fleet.days(14));
+        let rows = fleet.days(4);
+        check_quiet(&reports(&fleet.contract, &baseline, &rows, day));
+    }
+}
+
+#[test]
+fn clocks_that_jump_change_no_report() {
+    let mut fleet = Fleet::new(MONDAY, 4);
+    let baseline = learned(&fleet.contract.clone(), &fleet.days(8));
+    let rows = fleet.days(2);
+    let end = MONDAY + 10 * DAY;
+    let mut windows = Windows::new(Arc::clone(&fleet.contract));
+    let held = panes(&fleet.contract, &baseline, &rows);
+    for pane in &held {
+        windows.add(pane);
+    }
+    let expected = report(&mut windows, &baseline, end);
+    // A server whose clock is a year ahead, and one that is a year behind.
+    for jump in [YEAR, -YEAR] {
+        let mut pane = held.last().unwrap().clone();
+        pane.bucket += jump;
+        windows.add(&pane);
+        assert!(report(&mut windows, &baseline, end) == expected, "{jump}");
+    }
+    // Asked for an hour ago, and for now again.
+    let before = report(&mut windows, &baseline, end - HOUR);
+    assert_eq!(before.at, end - HOUR);
+    assert!(report(&mut windows, &baseline, end) == expected);
+}
+
+#[test]
+fn one_server_is_judged_by_its_own_mean() {
+    let mut fleet = Fleet::new(MONDAY, 1);
+    let baseline = learned(&fleet.contract.clone(), &fleet.days(14));
+    let mut rows = fleet.days(3);
+    let shift = MONDAY + 16 * DAY;
+    for (bucket, _, values) in &mut rows {
+        if *bucket >= shift {
+            values.iter_mut().take(3).for_each(|value| *value += 30.0);
+        }
+    }
+    let found = reports(&fleet.contract, &baseline, &rows, MONDAY + 15 * DAY);
+    let first = found.iter().find(|report| report.alarm).unwrap();
+    assert!(
+        (shift..=shift + 6 * HOUR).contains(&first.at),
+        "{} min: {}",
+        (first.at - shift) / 60_000,
+        first.recommendation
+    );
+    // One server has no spread between servers.
+    assert!(first.metrics.iter().all(|metric| metric.signal != "spread"));
+}
