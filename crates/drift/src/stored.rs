@@ -43,13 +43,17 @@ pub struct BaselineRow {
     pub edges: Vec<f32>,
     /// As [`Cell::counts`].
     pub counts: Vec<i64>,
-    /// Of [`Cell::hours`]: values by hour of the week; empty where they were not learnt.
+    /// Of [`Cell::hours`]: values by hour of the week; empty where they were not learnt, as in the starter model's baseline.
+    #[serde(default)]
     pub hour_n: Vec<i64>,
     /// Their means.
+    #[serde(default)]
     pub hour_mean: Vec<f64>,
     /// Sums of squares around them.
+    #[serde(default)]
     pub hour_m2: Vec<f64>,
     /// Values in each bin, hour after hour.
+    #[serde(default)]
     pub hour_counts: Vec<i64>,
     /// Of [`Detector::models`].
     pub signal_mean: Option<SignalRow>,

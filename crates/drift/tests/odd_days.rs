@@ -1,7 +1,6 @@
 //! Days that are not like others: a metric that is null, clocks that jump, days of 23 and 25 hours, a fleet of one server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-#[allow(dead_code)]
 mod support;
 
 use std::sync::Arc;
