@@ -9,7 +9,7 @@ use super::detector::{
 };
 use super::history::{BucketSums, History, MAX_BUCKETS, Signal};
 use super::scan::{self, Noise, scan};
-use super::season::{self, Resolution, Season, local_hour};
+use super::season::{self, Resolution, Season, bucket_hour};
 use super::tail::Tail;
 use crate::measures::{median, varies};
 
@@ -117,12 +117,11 @@ impl Times {
         // Buckets are bounded in number, not in time: what lies more than they could fill before the last is left out.
         let steps = ((last - first) / step_ms + 1).min(2 * MAX_BUCKETS as i64);
         let first = last - (steps - 1) * step_ms;
-        let middle = step_ms / 2;
         let local = (0..steps)
             .map(|step| {
                 let at = first + step * step_ms;
                 // Folds are days of UTC: their borders need not be midnight anywhere.
-                (at.div_euclid(DAY_MS), local_hour(zone, at + middle))
+                (at.div_euclid(DAY_MS), bucket_hour(zone, at, step_ms))
             })
             .collect();
         Times {

@@ -26,6 +26,12 @@ pub fn local_hour(zone: chrono_tz::Tz, at_ms: i64) -> (usize, f64) {
     ((day * DAY + local.hour() as usize) % HOURS, passed)
 }
 
+/// The local hour of a bucket that starts at `bucket_ms`: that of its middle.
+#[must_use]
+pub fn bucket_hour(zone: chrono_tz::Tz, bucket_ms: i64, step_ms: i64) -> (usize, f64) {
+    local_hour(zone, bucket_ms + step_ms / 2)
+}
+
 /// How finely the baseline knows the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::detector::{
-    Detector, HOLD, MEMORY, OF, WINDOW, count_of, leave_out_partial, persisting, weight_at,
+    Detector, HOLD, MEMORY, OF, SignalModel, WINDOW, count_of, leave_out_partial, persisting,
+    weight_at,
 };
 use super::history::{BucketSums, Signal};
 use super::scan::{self, Step, scan};
-use super::season::local_hour;
+use super::season::bucket_hour;
 
 /// A cell that moved.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +60,7 @@ struct Row {
 impl Watch {
     /// Sets a bucket's sums, by cell; the same again changes nothing, others replace.
     pub fn set(&mut self, detector: &Detector, bucket: i64, sums: &[BucketSums]) {
-        let hour = local_hour(detector.zone, bucket + detector.step_ms / 2);
+        let hour = bucket_hour(detector.zone, bucket, detector.step_ms);
         let (mut residuals, mut counts, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for model in &detector.models {
             let sums = sums.get(model.cell).copied().unwrap_or_default();
@@ -168,66 +169,28 @@ impl Watch {
                 Some((step, row))
             })
             .collect();
-        // A few models at a time, so that rows are read once for all of them.
-        let mut columns = vec![Column::default(); BLOCK];
-        let mut found = Vec::with_capacity(detector.models.len());
-        for (models, first) in detector.models.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
-            for column in &mut columns {
-                column.clear();
-            }
+        let mut values = vec![f64::NAN; WINDOW];
+        let mut counts = vec![0; WINDOW];
+        let mut weights = vec![1.0; WINDOW];
+        let mut evaluate = |index: usize, model: &SignalModel| {
+            values.fill(f64::NAN);
+            counts.fill(0);
             for (step, row) in &rows {
-                for (column, index) in columns.iter_mut().zip(first..).take(models.len()) {
-                    column.set(*step, row, index);
-                }
+                *values.get_mut(*step)? = *row.residuals.get(index)?;
+                *counts.get_mut(*step)? = *row.counts.get(index)?;
+                *weights.get_mut(*step)? = *row.weights.get(index)?;
             }
-            for (model, column) in models.iter().zip(&mut columns) {
-                leave_out_partial(&mut column.values, &column.counts);
-                let quiet = scan::Quiet {
-                    noise: &model.noise,
-                    season_variance: model.season_variance,
-                    weights: &column.weights,
-                };
-                found.push(scan(&column.values, &quiet));
-            }
-        }
-        found
-    }
-}
-
-const BLOCK: usize = 16;
-
-/// The window of one model.
-#[derive(Clone)]
-struct Column {
-    values: [f64; WINDOW],
-    counts: [i64; WINDOW],
-    weights: [f64; WINDOW],
-}
-
-impl Default for Column {
-    fn default() -> Column {
-        Column {
-            values: [f64::NAN; WINDOW],
-            counts: [0; WINDOW],
-            weights: [1.0; WINDOW],
-        }
-    }
-}
-
-impl Column {
-    fn clear(&mut self) {
-        *self = Column::default();
-    }
-
-    fn set(&mut self, step: usize, row: &Row, index: usize) {
-        if let (Some(value), Some(count), Some(weight)) = (
-            self.values.get_mut(step),
-            self.counts.get_mut(step),
-            self.weights.get_mut(step),
-        ) {
-            *value = row.residuals.get(index).copied().unwrap_or(f64::NAN);
-            *count = row.counts.get(index).copied().unwrap_or(0);
-            *weight = row.weights.get(index).copied().unwrap_or(1.0);
-        }
+            leave_out_partial(&mut values, &counts);
+            let quiet = scan::Quiet {
+                noise: &model.noise,
+                season_variance: model.season_variance,
+                weights: &weights,
+            };
+            scan(&values, &quiet)
+        };
+        let models = detector.models.iter().enumerate();
+        models
+            .map(|(index, model)| evaluate(index, model))
+            .collect()
     }
 }
