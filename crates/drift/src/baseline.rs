@@ -12,7 +12,7 @@ use crate::hours::{HourCell, HourSums};
 use crate::measures;
 use crate::shift::detector::Detector;
 use crate::shift::history::History;
-use crate::shift::season::{HOURS, local_hour};
+use crate::shift::season::{HOURS, bucket_hour};
 use crate::sketch::{Sketch, bin_of};
 
 /// A stored baseline that cannot be used.
@@ -108,7 +108,7 @@ impl Baseline {
             let Some(cells) = self.cells.get(profile) else {
                 continue;
             };
-            let (hour, _) = local_hour(contract.time_zone, bucket + contract.step_ms() / 2);
+            let (hour, _) = bucket_hour(contract.time_zone, bucket, contract.step_ms());
             let sums = sums.iter_mut().skip(profile * metrics);
             for ((hours, cell), &value) in sums.zip(cells).zip(values) {
                 if cell.n == 0 || !value.is_finite() {

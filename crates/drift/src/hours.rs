@@ -6,8 +6,11 @@
 //!
 //! Sums are integers and fixed point, so that rows in any order give the same bits.
 
+use std::collections::BTreeMap;
+
 use crate::baseline::Cell;
-use crate::fixed::{float, term};
+use crate::fixed::float;
+use crate::shift::history::BucketSums;
 use crate::shift::season::HOURS;
 
 const DAY: usize = 24;
@@ -26,19 +29,14 @@ const LEAST_SPREAD: f64 = 0.1;
 /// Sums of one hour of the week, while they are gathered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct HourSums {
-    n: u64,
-    sum: i128,
-    sum_sq: i128,
+    sums: BucketSums,
     counts: Vec<u32>,
 }
 
 impl HourSums {
     /// Counts a value that lies in `bin` of `bins`.
     pub(crate) fn count(&mut self, value: f32, bin: usize, bins: usize) {
-        let value = f64::from(value);
-        self.n += 1;
-        self.sum = self.sum.wrapping_add(term(value));
-        self.sum_sq = self.sum_sq.wrapping_add(term(value * value));
+        self.sums.count(value);
         self.counts.resize(bins, 0);
         if let Some(count) = self.counts.get_mut(bin) {
             *count = count.saturating_add(1);
@@ -49,12 +47,13 @@ impl HourSums {
     #[must_use]
     pub(crate) fn finish(mut self, bins: usize) -> HourCell {
         self.counts.resize(bins, 0);
-        let n = self.n.max(1) as f64;
-        let mean = float(self.sum) / n;
+        let BucketSums { n, sum, sum_sq, .. } = self.sums;
+        let values = n.max(1) as f64;
+        let mean = float(sum) / values;
         HourCell {
-            n: self.n,
+            n: n.unsigned_abs(),
             mean,
-            m2: (float(self.sum_sq) - n * mean * mean).max(0.0),
+            m2: (float(sum_sq) - values * mean * mean).max(0.0),
             counts: self.counts,
         }
     }
@@ -87,14 +86,14 @@ pub(crate) struct Expected {
 }
 
 /// Buckets of a window by hour of the week.
-pub(crate) type HourShares = [u32; HOURS];
+pub(crate) type HourShares = BTreeMap<usize, u32>;
 
 impl Cell {
     /// What a window with these hours should hold.
     pub(crate) fn expected(&self, shares: &HourShares) -> Expected {
         let mut mixed = Mixed::default();
         let mut borrowed = false;
-        for (hour, &share) in shares.iter().enumerate().filter(|(_, share)| **share > 0) {
+        for (&hour, &share) in shares {
             let held = self.around(hour);
             borrowed |= held.len() != 1;
             if held.is_empty() {
@@ -223,11 +222,7 @@ mod tests {
     }
 
     fn shares(hours: &[(usize, u32)]) -> HourShares {
-        let mut shares = [0; HOURS];
-        for &(hour, share) in hours {
-            shares[hour] = share;
-        }
-        shares
+        hours.iter().copied().collect()
     }
 
     #[test]

@@ -83,13 +83,7 @@ pub(crate) fn judge(
                 .iter()
                 .find(|(version, _)| version.as_ref() == model_version);
             let by_horizon = by_model.map(|(_, by_horizon)| by_horizon);
-            let cell = judge_cell(
-                baseline,
-                (profile, metric),
-                held,
-                by_horizon,
-                (horizons, hours),
-            );
+            let cell = judge_cell(baseline, hours, profile, metric, held, by_horizon, horizons);
             if let Some(by_horizon) = by_horizon {
                 errors.add(metric, by_horizon);
             }
@@ -121,10 +115,12 @@ pub(crate) fn judge(
 
 fn judge_cell(
     baseline: &Baseline,
-    (profile, metric): (usize, usize),
+    hours: &HourShares,
+    profile: usize,
+    metric: usize,
     held: &MetricSums,
     errors: Option<&[ErrorSums; NUM_HORIZONS]>,
-    (horizons, hours): (usize, &HourShares),
+    horizons: usize,
 ) -> JudgedCell {
     let cell = baseline.cell(profile, metric);
     let expected = cell.map(|cell| cell.expected(hours));

@@ -41,7 +41,7 @@ pub use judge::MIN_VALUES;
 pub use measures::{Calibration, Limits, Measures, Policy, Status};
 pub use pane::{MAX_BUCKET_SERVERS, MAX_OPEN_BUCKETS, PaneBuilder, RowOutcome};
 pub use report::{MIN_COVERAGE, ReportRequest};
-pub use stored::{BaselineHead, BaselineRow, SignalRow};
+pub use stored::{BaselineHead, BaselineRow, HoursRow, SignalRow};
 pub use sums::HORIZON_MINUTES;
 pub use windows::{MAX_PANES, PaneOutcome, WINDOW_MINUTES, Windows};
 pub use words::compared;

@@ -7,6 +7,7 @@
 use contract::record::{DriftReport, MetricDrift, Trend, WindowMeasures};
 
 use crate::baseline::{Baseline, BaselineError};
+use crate::hours::HourShares;
 use crate::judge::{Judged, JudgedCell, MIN_VALUES, judge};
 use crate::measures::{self, Calibration, Limits, Measures, Policy, Status, scale};
 use crate::shift::detector::OF;
@@ -178,6 +179,8 @@ impl Windows {
         presence: &Presence,
     ) -> Window {
         let sums = self.sums(index);
+        let none = HourShares::new();
+        let hours = presence.hours.get(index).unwrap_or(&none);
         Window {
             index,
             judged: judge(
@@ -185,7 +188,7 @@ impl Windows {
                 baseline,
                 sums,
                 index,
-                &self.hours(index),
+                hours,
                 request.model_version,
             ),
             coverage: presence.coverage.get(index).copied().unwrap_or(0.0),

@@ -21,7 +21,7 @@ use crate::hours::HourShares;
 use crate::packed::{MAX_NAME_BYTES, Packed};
 use crate::shift::detector::{Detector, MEMORY};
 use crate::shift::history::BucketSums;
-use crate::shift::season::{HOURS, local_hour};
+use crate::shift::season::bucket_hour;
 use crate::shift::watch::{Verdict, Watch};
 use crate::sums::{MetricSums, ProfileSums, Sign};
 
@@ -82,6 +82,8 @@ pub(crate) struct Presence {
     pub(crate) num_partitions: usize,
     /// Share of each window's buckets that have a pane.
     pub(crate) coverage: [f64; 2],
+    /// In which hours of the week these lie.
+    pub(crate) hours: [HourShares; 2],
 }
 
 /// See the module.
@@ -263,27 +265,6 @@ impl Windows {
             .collect()
     }
 
-    /// How many buckets of window `index` lie in each hour of the week, of those that have a pane.
-    pub(crate) fn hours(&self, index: usize) -> HourShares {
-        let mut shares = [0; HOURS];
-        let Some(slide) = self.slides.get(index) else {
-            return shares;
-        };
-        let mut last = None;
-        let held = self.panes.range(first_key(slide.from)..first_key(slide.to));
-        for ((bucket, _, _, of), _) in held {
-            if Some(of) != self.baseline.as_ref() || last == Some(*bucket) {
-                continue;
-            }
-            last = Some(*bucket);
-            let (hour, _) = local_hour(self.contract.time_zone, bucket + self.step_ms / 2);
-            if let Some(share) = shares.get_mut(hour) {
-                *share += 1;
-            }
-        }
-        shares
-    }
-
     /// The sums of window `index` of [`WINDOW_MINUTES`], by profile.
     pub(crate) fn sums(&self, index: usize) -> &[ProfileSums] {
         self.slides
@@ -357,7 +338,17 @@ impl Windows {
                 .map(|(&partition, &(_, offset))| Position { partition, offset })
                 .collect(),
             coverage: [share(hour), share(day)],
+            hours: [hour, day].map(|slide| self.hours(buckets.range(slide.from..slide.to))),
         }
+    }
+
+    fn hours<'a>(&self, buckets: impl Iterator<Item = &'a i64>) -> HourShares {
+        let mut shares = HourShares::new();
+        for bucket in buckets {
+            let (hour, _) = bucket_hour(self.contract.time_zone, *bucket, self.step_ms);
+            *shares.entry(hour).or_default() += 1;
+        }
+        shares
     }
 
     /// The contract that all of it is about.
