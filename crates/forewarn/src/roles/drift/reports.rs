@@ -4,7 +4,8 @@
 //! later one. The committed offset keeps the last day of panes readable; its metadata says through
 //! which bucket reports were issued. The decision is a fold over the control topic and this report.
 
-use std::collections::BTreeMap;
+mod progress;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use contract::record::{ControlEvent, ControlPayload, DECISION, Decision, DriftRe
 use drift::{PaneOutcome, ReportRequest, Windows};
 use window::context::{Reading, Reread, RereadCommit};
 
+use self::progress::{Patience, Progress};
 use super::ROLE;
 use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
@@ -35,13 +37,6 @@ const LIMITS: Limits = Limits {
     queue_chunks: 4,
 };
 
-/// What one partition has handed in.
-struct Seen {
-    oldest: i64,
-    newest: i64,
-    last_ms: i64,
-}
-
 struct Stage {
     ctx: Ctx,
     panes_topic: Arc<str>,
@@ -55,10 +50,9 @@ struct Stage {
     windows: Windows,
     reread: Option<Reread>,
     committed: Option<RereadCommit>,
-    partitions: BTreeMap<i32, Seen>,
-    /// Partitions of `rollups`, and until when those are waited for that have handed in nothing yet.
-    expected: usize,
-    wait_until_ms: i64,
+    progress: Progress,
+    /// None of a run to the end.
+    patience: Option<Patience>,
     /// Start of the last bucket that was reported.
     reported: Option<i64>,
     policy: policy::State,
@@ -77,13 +71,8 @@ pub(super) async fn run(
 ) -> Result<(u64, u64)> {
     let topics = [ctx.topic(Topic::DriftPanes)];
     let ends = ends(&ctx, opts, &topics).await?;
-    let there = bus::topics::partitions(&ctx.kafka("drift-reports"))
-        .await
-        .context("ask for the partitions of rollups")?;
-    let expected = there.get(&ctx.topic(Topic::Rollups)).copied().unwrap_or(0);
     let mut stage = Stage {
-        expected: usize::try_from(expected).unwrap_or(0),
-        wait_until_ms: 0,
+        patience: patience(&ctx, opts).await?,
         drift_topic: ctx.topic(Topic::Drift),
         consumer: Consumer::subscribe(&ctx.kafka("drift-reports"), GROUP, &topics, LIMITS)?,
         commits: Commits::default(),
@@ -94,7 +83,7 @@ pub(super) async fn run(
         windows: Windows::new(Arc::clone(&ctx.contract)),
         reread: None,
         committed: None,
-        partitions: BTreeMap::new(),
+        progress: Progress::default(),
         reported: None,
         policy: policy::State::default(),
         last_decision: None,
@@ -114,6 +103,21 @@ pub(super) async fn run(
     stage.commits.finish()?;
     stage.consumer.close(crate::roles::CLOSE_WITHIN).await;
     Ok((stage.consumed, stage.produced))
+}
+
+/// How long partitions are waited for that say nothing.
+async fn patience(ctx: &Ctx, opts: RunOpts) -> Result<Option<Patience>> {
+    if opts.until_end {
+        return Ok(None);
+    }
+    let there = bus::topics::partitions(&ctx.kafka("drift-reports"))
+        .await
+        .context("ask for the partitions of rollups")?;
+    let expected = there.get(&ctx.topic(Topic::Rollups)).copied().unwrap_or(0);
+    Ok(Some(Patience {
+        expected: usize::try_from(expected).unwrap_or(0),
+        idle_ms: millis(ctx.config.rollup.idle_after),
+    }))
 }
 
 /// What a control event changes: the state that decides, and the last decision with its time.
@@ -178,7 +182,7 @@ impl Stage {
             let Resumed { start, commit } = resume::<RereadCommit>(part, "drift");
             self.ends.assign(&part.topic, part.partition, start);
             self.windows = Windows::new(Arc::clone(&self.ctx.contract));
-            self.partitions.clear();
+            self.progress = Progress::new(self.ctx.clock.now_ms());
             self.reported = commit.and_then(|c| c.issued_through);
             self.reread = Some(Reread::new(PANES_KEPT_MS, commit));
             self.committed = commit;
@@ -188,7 +192,6 @@ impl Stage {
                 Start::Offset(start),
             ));
         }
-        self.wait_until_ms = self.ctx.clock.now_ms() + millis(self.ctx.config.rollup.idle_after);
         assigned.start(starts);
         self.ctx.ready(ROLE);
     }
@@ -234,15 +237,7 @@ impl Stage {
                     continue;
                 }
             }
-            let seen = self.partitions.entry(pane.partition).or_insert(Seen {
-                oldest: pane.bucket,
-                newest: pane.bucket,
-                last_ms: now_ms,
-            });
-            let later = pane.bucket > seen.newest;
-            seen.oldest = seen.oldest.min(pane.bucket);
-            seen.newest = seen.newest.max(pane.bucket);
-            seen.last_ms = now_ms;
+            let later = self.progress.heard(pane.partition, pane.bucket, now_ms);
             // Panes come in bucket order per partition, so a later one completes those before it.
             if is_new && later && self.ends.is_fixed() {
                 self.report_due().await?;
@@ -254,29 +249,12 @@ impl Stage {
     /// Reports every bucket that all speaking partitions have reached.
     async fn report_due(&mut self) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
-        let idle_ms = millis(self.ctx.config.rollup.idle_after);
-        let live = !self.ends.is_fixed();
-        if live && self.partitions.len() < self.expected && now_ms < self.wait_until_ms {
-            // The panes of a backlog come partition after partition: the first alone are not the fleet.
-            return Ok(());
-        }
-        let speaking = |seen: &&Seen| !live || now_ms - seen.last_ms < idle_ms;
-        let newest = self.partitions.values().map(|seen| seen.newest).max();
-        let reached = self
-            .partitions
-            .values()
-            .filter(speaking)
-            .map(|seen| seen.newest)
-            .min();
-        let Some(through) = reached.or(newest) else {
+        let Some(through) = self.progress.through(now_ms, self.patience) else {
             return Ok(());
         };
         let step_ms = self.ctx.contract.step_ms();
-        let oldest = self.partitions.values().map(|seen| seen.oldest).min();
-        let first = match self.reported {
-            Some(reported) => reported + step_ms,
-            None => oldest.unwrap_or(through),
-        };
+        let next = self.reported.map(|reported| reported + step_ms);
+        let first = next.or(self.progress.oldest()).unwrap_or(through);
         let mut bucket = first.max(through - PANES_KEPT_MS);
         while bucket <= through {
             self.report(bucket + step_ms).await?;
