@@ -281,12 +281,21 @@ impl Site {
     /// When that does not happen in a minute, or the process ends.
     #[track_caller]
     pub fn wait_for_records(&self, topic: &str, at_least: i64, running: &mut Running) {
-        let until = Instant::now() + Duration::from_secs(60);
-        while kafka::count(self.brokers(), &self.topic(topic)) < at_least {
-            assert!(Instant::now() < until, "{topic}: {}", running.output());
-            assert!(running.is_running(), "{topic}: {}", running.output());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        running.until(topic, Duration::from_secs(60), || {
+            (kafka::count(self.brokers(), &self.topic(topic)) >= at_least).then_some(())
+        });
+    }
+
+    /// `train` with the preset `quick`, for so many seconds at most; its JSON.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn train_quick(&self, file: &str, max_seconds: &str) -> Value {
+        let quick = ["--preset", "quick", "--max-seconds", max_seconds, "--json"];
+        self.run(&[&["train", "--data", file], &quick[..]].concat())
+            .ok()
+            .last_json()
     }
 
     /// Simulates a fleet of one record in five minutes into a file; gives its path.
@@ -424,6 +433,28 @@ impl Running {
     /// What it has written so far, stdout and stderr together.
     pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits, while it runs, until `found` gives something.
+    ///
+    /// # Panics
+    /// When that does not happen in time, or the process ends.
+    #[track_caller]
+    pub fn until<T>(
+        &mut self,
+        what: &str,
+        at_most: Duration,
+        mut found: impl FnMut() -> Option<T>,
+    ) -> T {
+        let until = Instant::now() + at_most;
+        loop {
+            if let Some(found) = found() {
+                return found;
+            }
+            assert!(Instant::now() < until, "{what}: {}", self.output());
+            assert!(self.is_running(), "{what}: {}", self.output());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until its output holds `words`.

@@ -2,7 +2,7 @@
 //! was left alone.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use contract::record::DriftReport;
 use tests::{Running, Site, brokers, kafka, topics};
@@ -24,16 +24,7 @@ fn site(brokers: &str, registry: Option<&str>) -> Site {
     site.run(&["replay", &file, "--from", FROM]).ok();
     site.to_end("rollup");
     if registry.is_none() {
-        let train = [
-            "train",
-            "--data",
-            &file,
-            "--preset",
-            "quick",
-            "--max-seconds",
-            "8",
-        ];
-        site.run(&train).ok();
+        site.train_quick(&file, "8");
     }
     site.to_end("forecast");
     site
@@ -52,22 +43,9 @@ fn reports(site: &Site) -> BTreeMap<i64, DriftReport> {
 
 /// Waits until the last bucket was reported.
 fn reported_through(site: &Site, last: i64, running: &mut Running) -> BTreeMap<i64, DriftReport> {
-    let until = Instant::now() + Duration::from_secs(90);
-    loop {
-        let found = reports(site);
-        if found.contains_key(&last) {
-            return found;
-        }
-        assert!(
-            Instant::now() < until,
-            "{} reports, the last at {:?}, not {last}: {}",
-            found.len(),
-            found.keys().last(),
-            running.output()
-        );
-        assert!(running.is_running(), "{}", running.output());
-        std::thread::sleep(Duration::from_millis(500));
-    }
+    running.until("the last report", Duration::from_secs(90), || {
+        Some(reports(site)).filter(|found| found.contains_key(&last))
+    })
 }
 
 #[test]

@@ -22,19 +22,7 @@ fn the_roles_see_what_the_earlier_ones_wrote() {
     let Some(brokers) = brokers() else { return };
     let site = fleet(&brokers, "100");
     let file = site.path("fleet.parquet").display().to_string();
-    let trained = site
-        .run(&[
-            "train",
-            "--data",
-            &file,
-            "--preset",
-            "quick",
-            "--max-seconds",
-            "10",
-            "--json",
-        ])
-        .ok()
-        .last_json();
+    let trained = site.train_quick(&file, "10");
     let version = trained["version"].as_str().expect("a version").to_owned();
     let listed = site.run(&["models", "list", "--json"]).ok().last_json();
     assert_eq!(listed[0]["version"], version.as_str());

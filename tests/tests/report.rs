@@ -44,17 +44,7 @@ fn trained(site: &Site) -> PathBuf {
     let data = site.path("fleet.parquet");
     write_fleet(&data);
     let data = data.display().to_string();
-    let args = [
-        "train",
-        "--data",
-        &data,
-        "--preset",
-        "quick",
-        "--max-seconds",
-        "3",
-        "--json",
-    ];
-    let trained = site.run(&args).ok().last_json();
+    let trained = site.train_quick(&data, "3");
     PathBuf::from(trained["path"].as_str().expect("a path"))
 }
 

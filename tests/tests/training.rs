@@ -73,17 +73,7 @@ fn says(answer: &Value, words: &str) -> bool {
 fn a_model_of_simulated_data_says_so_wherever_it_is_judged() {
     let site = Site::new("127.0.0.1:1", "linborg");
     let data = site.simulate("6", "80", "3");
-    let args = [
-        "train",
-        "--data",
-        &data,
-        "--preset",
-        "quick",
-        "--max-seconds",
-        "2",
-        "--json",
-    ];
-    let trained = site.run(&args).ok().last_json();
+    let trained = site.train_quick(&data, "2");
     assert!(says(&trained, "simulated data only"), "{trained}");
     assert!(says(&trained, "After 1 epoch: a working pipeline"));
     let info = Path::new(trained["path"].as_str().expect("a path")).join("training_info.json");

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use contract::Contract;
 use contract::record::{DriftReport, Prediction};
 use drift::{
-    Baseline, BaselineBuilder, Calibration, CalibrationError, CalibrationFacts, HeldOutRow,
-    PaneBuilder, Policy, ReportRequest, Windows, calibrate,
+    Baseline, BaselineBuilder, CalibrationError, CalibrationFacts, HeldOutRow, PaneBuilder,
+    Windows, calibrate,
 };
-use support::{HOUR, Noise, START, STEP, contract, even_baseline, prediction};
+use support::{HOUR, Noise, START, STEP, contract, even_baseline, judged, prediction};
 
 const SERVERS: usize = 12;
 const STEPS_A_DAY: i64 = 288;
@@ -137,13 +137,7 @@ fn replay(
             }
             last = row.bucket;
             if last >= from && last % (HOUR / 2) == 0 {
-                let request = ReportRequest {
-                    at_ms: last,
-                    model_version: "m1",
-                    policy: Policy::SLA,
-                    calibration: Calibration::On,
-                };
-                reports.push(windows.report(&request, baseline).unwrap());
+                reports.push(judged(&mut windows, baseline, last));
             }
         }
         builder.row(&row.server, row.profile, row.bucket, 0, &row.values);

@@ -6,12 +6,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use contract::record::{DriftReport, HorizonError, Pane};
+use contract::record::{HorizonError, Pane};
 use contract::{Contract, Fixed};
 use drift::shift::detector::Detector;
-use drift::{Baseline, BaselineBuilder, Calibration, PaneOutcome, Policy, ReportRequest, Windows};
+use drift::{Baseline, BaselineBuilder, PaneOutcome, Windows};
 use proptest::prelude::*;
-use support::{DAY, HOUR, Noise, START, STEP, contract, even_baseline, pane};
+use support::{DAY, HOUR, Noise, START, STEP, contract, even_baseline, judged, pane};
 
 /// One thing that happens to a merger.
 #[derive(Debug, Clone)]
@@ -77,16 +77,6 @@ fn learned(of: &Contract, id: &str) -> Baseline {
     let mut baseline = even_baseline(of, id);
     baseline.detector = Some(DETECTOR.clone());
     baseline
-}
-
-fn judged(windows: &mut Windows, baseline: &Baseline, at_ms: i64) -> DriftReport {
-    let request = ReportRequest {
-        at_ms,
-        model_version: "m1",
-        policy: Policy::SLA,
-        calibration: Calibration::On,
-    };
-    windows.report(&request, baseline).unwrap()
 }
 
 proptest! {

@@ -9,10 +9,9 @@ use chrono::{TimeZone, Timelike, Utc};
 use contract::Contract;
 use contract::record::{DriftReport, Pane};
 use drift::{
-    Baseline, BaselineBuilder, Calibration, HeldOutRow, PaneBuilder, PaneOutcome, Policy,
-    ReportRequest, RowOutcome, Windows, calibrate,
+    Baseline, BaselineBuilder, HeldOutRow, PaneBuilder, PaneOutcome, RowOutcome, Windows, calibrate,
 };
-use support::{DAY, HOUR, Noise, STEP, contract};
+use support::{DAY, HOUR, Noise, START, STEP, contract, judged};
 
 const YEAR: i64 = 365 * DAY;
 
@@ -100,16 +99,6 @@ fn panes(contract: &Arc<Contract>, baseline: &Baseline, rows: &Rows) -> Vec<Pane
     panes
 }
 
-fn report(windows: &mut Windows, baseline: &Baseline, at_ms: i64) -> DriftReport {
-    let request = ReportRequest {
-        at_ms,
-        model_version: "m1",
-        policy: Policy::SLA,
-        calibration: Calibration::On,
-    };
-    windows.report(&request, baseline).unwrap()
-}
-
 /// Reports at the end of each bucket from `from` on.
 fn reports(
     contract: &Arc<Contract>,
@@ -122,7 +111,7 @@ fn reports(
     for pane in panes(contract, baseline, rows) {
         assert_eq!(windows.add(&pane), PaneOutcome::Added);
         if pane.bucket >= from {
-            found.push(report(&mut windows, baseline, pane.bucket + STEP));
+            found.push(judged(&mut windows, baseline, pane.bucket + STEP));
         }
     }
     found
@@ -136,16 +125,13 @@ fn check_quiet(reports: &[DriftReport]) {
     }
 }
 
-/// 2026-01-05T00:00:00Z, a Monday.
-const MONDAY: i64 = 1_767_571_200_000;
-
 #[test]
 fn a_metric_that_is_null_for_a_day_is_not_drift() {
-    let mut fleet = Fleet::new(MONDAY, 4);
+    let mut fleet = Fleet::new(START, 4);
     let baseline = learned(&fleet.contract.clone(), &fleet.days(14));
     let mut rows = fleet.days(3);
     let metric = fleet.contract.metric_index("cpu_user_pct").unwrap();
-    let (from, to) = (MONDAY + 15 * DAY, MONDAY + 16 * DAY);
+    let (from, to) = (START + 15 * DAY, START + 16 * DAY);
     for (bucket, _, values) in &mut rows {
         if (from..to).contains(bucket) {
             values[metric] = f32::NAN;
@@ -180,41 +166,41 @@ fn days_of_23_and_25_hours_are_not_drift() {
 
 #[test]
 fn clocks_that_jump_change_no_report() {
-    let mut fleet = Fleet::new(MONDAY, 4);
+    let mut fleet = Fleet::new(START, 4);
     let baseline = learned(&fleet.contract.clone(), &fleet.days(8));
     let rows = fleet.days(2);
-    let end = MONDAY + 10 * DAY;
+    let end = START + 10 * DAY;
     let mut windows = Windows::new(Arc::clone(&fleet.contract));
     let held = panes(&fleet.contract, &baseline, &rows);
     for pane in &held {
         windows.add(pane);
     }
-    let expected = report(&mut windows, &baseline, end);
+    let expected = judged(&mut windows, &baseline, end);
     // A server whose clock is a year ahead, and one that is a year behind.
     for jump in [YEAR, -YEAR] {
         let mut pane = held.last().unwrap().clone();
         pane.bucket += jump;
         windows.add(&pane);
-        assert!(report(&mut windows, &baseline, end) == expected, "{jump}");
+        assert!(judged(&mut windows, &baseline, end) == expected, "{jump}");
     }
     // Asked for an hour ago, and for now again.
-    let before = report(&mut windows, &baseline, end - HOUR);
+    let before = judged(&mut windows, &baseline, end - HOUR);
     assert_eq!(before.at, end - HOUR);
-    assert!(report(&mut windows, &baseline, end) == expected);
+    assert!(judged(&mut windows, &baseline, end) == expected);
 }
 
 #[test]
 fn one_server_is_judged_by_its_own_mean() {
-    let mut fleet = Fleet::new(MONDAY, 1);
+    let mut fleet = Fleet::new(START, 1);
     let baseline = learned(&fleet.contract.clone(), &fleet.days(14));
     let mut rows = fleet.days(3);
-    let shift = MONDAY + 16 * DAY;
+    let shift = START + 16 * DAY;
     for (bucket, _, values) in &mut rows {
         if *bucket >= shift {
             values.iter_mut().take(3).for_each(|value| *value += 30.0);
         }
     }
-    let found = reports(&fleet.contract, &baseline, &rows, MONDAY + 15 * DAY);
+    let found = reports(&fleet.contract, &baseline, &rows, START + 15 * DAY);
     let first = found.iter().find(|report| report.alarm).unwrap();
     assert!(
         (shift..=shift + 6 * HOUR).contains(&first.at),

@@ -110,16 +110,31 @@ pub(crate) fn prediction(
     }
 }
 
+/// A raw report, checked.
 pub(crate) fn report(windows: &mut Windows, baseline: &Baseline, at_ms: i64) -> DriftReport {
+    let report = asked(windows, baseline, at_ms, Calibration::Raw);
+    check_finite(&report);
+    report
+}
+
+/// A calibrated report.
+pub(crate) fn judged(windows: &mut Windows, baseline: &Baseline, at_ms: i64) -> DriftReport {
+    asked(windows, baseline, at_ms, Calibration::On)
+}
+
+fn asked(
+    windows: &mut Windows,
+    baseline: &Baseline,
+    at_ms: i64,
+    calibration: Calibration,
+) -> DriftReport {
     let request = ReportRequest {
         at_ms,
         model_version: "m1",
         policy: Policy::SLA,
-        calibration: Calibration::Raw,
+        calibration,
     };
-    let report = windows.report(&request, baseline).unwrap();
-    check_finite(&report);
-    report
+    windows.report(&request, baseline).unwrap()
 }
 
 /// No NaN, no infinity, and the raw score is the largest of the windows'.
