@@ -198,7 +198,7 @@ mod tests {
         sums
     }
 
-    /// A cell in which each hour of `seen` has `n` values: 10 by day (8 to 20), 0 at night, and one more or less.
+    /// A cell in which each hour of `seen` has `n` values: 20 by day (8 to 20), 0 at night, every other one more.
     fn cell(seen: impl Fn(usize) -> u16) -> Cell {
         let mut all = Vec::new();
         let mut hours = Vec::new();
