@@ -97,16 +97,16 @@ impl Default for TftConfig {
             variable: 16,
             selection: 24,
             heads: 4,
-            dropout: 0.2,
+            dropout: 0.35,
             id_buckets: 256,
-            id_dropout: 0.3,
+            id_dropout: 0.6,
             parts: Parts::default(),
         }
     }
 }
 
 /// Inputs of one context token and metric: the patch and its mask.
-pub(crate) const STATIC_FEATURES: usize = 24;
+pub(crate) const STATIC_FEATURES: usize = 28;
 /// Of a horizon token and metric beside yesterday's block and its mask: mean, minimum and maximum around it, share present.
 pub(crate) const AROUND: usize = 4;
 /// What a forecast step can lean on beside the last value: the same time yesterday, the same minute of the last hour, and its mean

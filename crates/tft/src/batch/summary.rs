@@ -1,11 +1,14 @@
 //! Static inputs of one metric: level and scale of the window, and the recent past at several time scales.
 
 use crate::config::STATIC_FEATURES;
-use crate::fused::simd::{arcsinh, vectorised};
+use crate::fused::simd::{arcsinh, ln, vectorised};
 use crate::scale::{Normalisation, Scale};
 
 /// Parts of a day whose means are given: 15 and 30 minutes, 1, 2, 4, 8, 12 and 24 hours.
 const PARTS: [usize; 8] = [96, 48, 24, 12, 6, 3, 2, 1];
+
+/// Brings the logarithm of a size in floors to about 1.
+const DECADES: f32 = 10.0;
 
 /// Writes the [`STATIC_FEATURES`] inputs of `metric` into `row`; `u` is the context in scaled units, `day` the steps of 24 hours.
 /// Unless `recent_past`, only level, scale and the last value.
@@ -28,6 +31,13 @@ pub(super) fn summary(
     let Some(age) = u.iter().rev().position(|v| !v.is_nan()) else {
         return;
     };
+    // Over decades: an idle server differs from a nearly idle one as a busy one does from a half busy one.
+    let decades = |size: f32| ln(1.0 + size / normalisation.floor[metric]) / DECADES;
+    let zero = scale.scaled(0.0);
+    row[24] = decades(scale.median.abs());
+    row[25] = decades(scale.scale);
+    row[26] = share_at(u, zero);
+    row[27] = arcsinh(zero);
     row[5] = 1.0;
     row[6] = arcsinh(u[u.len() - 1 - age]);
     row[7] = (age as f32 / day as f32).min(1.0);
@@ -60,6 +70,18 @@ pub(super) fn summary(
             _ => {}
         }
     }
+}
+
+/// Share of the values there that are `value`; 0 of nothing.
+fn share_at(u: &[f32], value: f32) -> f32 {
+    let (mut there, mut same) = (0_u32, 0_u32);
+    vectorised(|| {
+        for v in u {
+            there += u32::from(!v.is_nan());
+            same += u32::from(*v == value);
+        }
+    });
+    same as f32 / there.max(1) as f32
 }
 
 const LANES: usize = 16;
@@ -196,6 +218,10 @@ mod tests {
             94.0_f32.asinh(),
             1.0_f32.asinh(),
             1.0_f32.asinh(),
+            6.0_f32.ln() / 10.0,
+            5.0_f32.ln() / 10.0,
+            0.0,
+            (-1.25_f32).asinh(),
         ];
         for (i, (found, expected)) in row.iter().zip(expected).enumerate() {
             assert!(
@@ -206,5 +232,7 @@ mod tests {
         let mut nothing = vec![0.0; STATIC_FEATURES];
         summary(&n, 0, &scale, &[f32::NAN; 96], 96, true, &mut nothing);
         assert_eq!(nothing[5..], [0.0; STATIC_FEATURES - 5]);
+        assert_eq!(share_at(&[-1.25, f32::NAN, 0.0, -1.25, 7.0], -1.25), 0.5);
+        assert_eq!(share_at(&[f32::NAN], 0.0), 0.0);
     }
 }
