@@ -1,7 +1,12 @@
-//! The head's numbers to quantiles, and to the loss with its gradient (formulas in `net::head`, loss in `net::loss`).
+//! The head's numbers to quantiles, and to the loss with its gradient (formulas in `net::head`).
+//!
+//! Loss: pinball of `arcsinh(actual) − arcsinh(quantile)` in scaled units. A monotone function keeps quantiles quantiles, so the best forecast is the same;
+//! but a spike of a thousand spreads no longer pulls a thousand times as hard as what happens every day.
 
 #[cfg(feature = "flex")]
 use super::kernel::{Input, Kernel, Raw, raw, run, values};
+#[cfg(feature = "flex")]
+use super::simd::arcsinh;
 use super::simd::{parallel, softplus, vectorised};
 #[cfg(feature = "flex")]
 use crate::config::QUANTILES;
@@ -222,10 +227,10 @@ fn row_loss(
         let found = quantiles(x, a, at + i, block, own, recent);
         let mut slopes = [0.0_f32; 3];
         for ((quantile, tau), slope) in found.into_iter().zip(QUANTILES).zip(&mut slopes) {
-            let d = target - quantile;
+            let d = arcsinh(target) - arcsinh(quantile);
             let s = if d > 0.0 { tau } else { tau - 1.0 };
             loss += weight * s * d;
-            *slope = -weight * s;
+            *slope = -weight * s / (1.0 + quantile * quantile).sqrt();
         }
         let [lower, median, upper] = slopes;
         let whole = lower + median + upper;

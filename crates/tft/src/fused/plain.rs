@@ -131,7 +131,7 @@ pub(super) fn head_loss(numbers: &Tensor<3>, inputs: HeadInputs) -> Tensor<1> {
     let [low, mid, high] = QUANTILES;
     let pinball = |quantile: Tensor<4>, tau: f32| {
         // τ d⁺ + (1 − τ) d⁻ = τ d + d⁻
-        let d = target.clone().sub(quantile);
+        let d = target.clone().asinh().sub(quantile.asinh());
         d.clone().mul_scalar(tau).add(relu(d.neg()))
     };
     pinball(lower, low)

@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
         // What was calm until then may be busy in the newest data: such a server would decide alone.
         self.refresh_steps = self.weigh(last);
         match self.epoch(hooks)? {
-            None => self.refreshed = Some(self.optimiser.network()),
+            None => self.refreshed = Some(self.optimiser.mean()),
             Some(Stop::Cancelled) if hooks.checkpoints.is_some() => return Err(self.pause(hooks)),
             Some(_) => {}
         }
@@ -328,7 +328,7 @@ impl<'a> Run<'a> {
 
     /// Judges the weights as they are and keeps them if they are the best so far.
     fn validate(&mut self, train_loss: f64) -> Result<(), TrainError> {
-        let model = self.model(self.optimiser.network());
+        let model = self.model(self.optimiser.mean());
         let report = eval::judge(&model, self.columns, &self.plan.validation, |_, _, _| {})?;
         let val_loss = report.loss.unwrap_or(f64::INFINITY);
         let before: u64 = self.history.iter().map(|e| e.samples_processed).sum();

@@ -74,9 +74,14 @@ impl Optimiser {
         self.adam.moments(&self.network)
     }
 
-    /// The network as it is now, without a graph.
+    /// The network as it is now, without a graph: where the next step goes on.
     pub(crate) fn network(&self) -> Network {
         self.network.valid()
+    }
+
+    /// The network with the mean of its weights over the last steps: what is judged and served.
+    pub(crate) fn mean(&self) -> Network {
+        self.adam.mean(&self.network).valid()
     }
 
     /// One step over all passes together; `seed` decides what dropout drops. Gives the loss.
