@@ -1,7 +1,7 @@
 //! The harness: runs the real program against a real Kafka, as a user would.
 //!
 //! `scripts/test` starts Kafka and sets `FOREWARN_TEST_BROKERS`. Without it the tests that need a
-//! broker say so and pass, unless `FOREWARN_TEST_REQUIRED` or `CI` is set: then they fail.
+//! broker say so and pass, unless `FOREWARN_TEST_REQUIRED` or `CI` is set: then they fail. The same holds for a browser.
 
 pub mod forwarder;
 pub mod kafka;
@@ -27,15 +27,19 @@ pub fn brokers() -> Option<String> {
     if let Ok(brokers) = std::env::var("FOREWARN_TEST_BROKERS") {
         return Some(brokers);
     }
-    let required = ["FOREWARN_TEST_REQUIRED", "CI"]
-        .iter()
-        .any(|name| std::env::var(name).is_ok());
     assert!(
-        !required,
+        !required(),
         "FOREWARN_TEST_BROKERS is not set: run the tests with scripts/test"
     );
     println!("skipped: no broker (FOREWARN_TEST_BROKERS is not set, scripts/test sets it)");
     None
+}
+
+/// Whether what a test needs must be there: `scripts/test` and CI say so.
+fn required() -> bool {
+    ["FOREWARN_TEST_REQUIRED", "CI"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok())
 }
 
 /// The real VM trace, where it lies beside the checkout; `None` with a printed reason elsewhere.
@@ -49,8 +53,11 @@ pub fn vm_trace() -> Option<PathBuf> {
     None
 }
 
-/// A browser without a screen, where one is installed (Debian: `chromium`). Without it the test says so and passes: no page of the
-/// product needs one to be checked, and a machine for builds seldom has one.
+/// A browser without a screen (Debian: `chromium`, which `scripts/test` installs); `None` (with a printed reason) where there is none
+/// and none is required.
+///
+/// # Panics
+/// When a browser is required and there is none.
 #[must_use]
 pub fn browser() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -60,7 +67,11 @@ pub fn browser() -> Option<PathBuf> {
         })
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        eprintln!("skipped: no browser in PATH (Debian: apt-get install chromium)");
+        assert!(
+            !required(),
+            "no browser in PATH: run the tests with scripts/test, or apt-get install chromium"
+        );
+        println!("skipped: no browser in PATH (scripts/test installs Debian's chromium)");
     }
     found
 }

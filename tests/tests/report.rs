@@ -1,4 +1,4 @@
-//! The page beside each model: whole, safe and readable without a network, in a real browser where there is one.
+//! The page beside each model: whole, safe and readable without a network, in a real browser.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
