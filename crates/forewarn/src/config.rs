@@ -44,8 +44,8 @@ pub(crate) struct Settings {
     pub(crate) forecast: ForecastSettings,
     pub(crate) archive: ArchiveSettings,
     pub(crate) drift: DriftSettings,
-    /// Where the network runs.
-    pub(crate) device: tft::Device,
+    /// Where the network runs: training on all, forecasts on the first.
+    pub(crate) devices: tft::Devices,
     pub(crate) train: TrainSettings,
     pub(crate) decision: DecisionSettings,
     pub(crate) quiet: QuietSettings,

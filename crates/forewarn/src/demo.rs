@@ -186,7 +186,7 @@ impl Demo<'_> {
         let mut config = tft::Preset::Quick.config();
         config.max_seconds = Some(FIRST_TRAINING_SECONDS);
         config.seed = self.args.seed;
-        config.device = ctx.config.device;
+        config.devices = ctx.config.devices.clone();
         let job = training::Job {
             contract: Arc::clone(&ctx.contract),
             data,

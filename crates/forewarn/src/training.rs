@@ -35,7 +35,7 @@ use serde_json::Value;
 pub(crate) use self::backtest::backtest_command;
 pub(crate) use self::build::{Candidate, Job, build, rfc3339};
 pub(crate) use self::checkpoint::{CheckpointFile, Mismatch};
-pub(crate) use self::command::{device, eval_command, train_command};
+pub(crate) use self::command::{devices, eval_command, train_command};
 pub(crate) use self::gates::failures;
 pub(crate) use self::loading::{
     LoadedModel, Resumable, check_production, load_model, load_to_resume,

@@ -56,6 +56,14 @@ pub enum DeviceError {
         /// Names of those that are there.
         available: String,
     },
+    /// More than one training can use.
+    #[error("{found} devices: at most {most}")]
+    TooMany {
+        /// How many were named.
+        found: usize,
+        /// How many may be.
+        most: usize,
+    },
 }
 
 impl Device {

@@ -7,7 +7,7 @@
 //!   [`Model::selftest`] and [`Model::check_selftest`] hold that a loaded model says what it said when it was stored.
 //! * [`eval`] judges a model next to naive forecasts, and [`claims()`] says what may be said about it; [`val_loss`] compares two models on the same windows.
 //!
-//! * [`Device`] names where the network runs; [`Model::on`] and [`TrainConfig`] take one.
+//! * [`Device`] names where the network runs; [`Model::on`] takes one, [`TrainConfig`] one or several that train together ([`Devices`]).
 //!
 //! The network is a Temporal Fusion Transformer (Lim et al., arXiv:1912.09363) over tokens: an hour of context, 20 minutes of
 //! horizon. How it is cut to be fast, and what each part is for, stands in the modules `net` and `fused`.
@@ -26,6 +26,7 @@ mod claims;
 mod config;
 mod data;
 mod device;
+mod devices;
 mod domain;
 pub mod eval;
 mod fused;
@@ -43,6 +44,7 @@ pub use claims::{Evidence, MeasuredOn, Simulated, claims};
 pub use config::{ConfigError, Parts, QUANTILES, Shape, TftConfig};
 pub use data::{Context, Dataset, Forecast, Series};
 pub use device::{Device, DeviceError};
+pub use devices::Devices;
 pub use domain::Domain;
 pub use model::{Explanation, Model, PredictError};
 pub use risk::risks;

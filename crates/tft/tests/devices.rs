@@ -11,7 +11,7 @@ use tft::{Context, Device, LoadError, Model, TOLERANCE, TrainConfig, TrainError,
 
 fn train(device: Device, seed: u64, resume: Option<&Model>) -> Result<Trained, TrainError> {
     let config = TrainConfig {
-        device,
+        devices: device.into(),
         seed,
         ..quick()
     };

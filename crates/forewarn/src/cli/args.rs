@@ -110,9 +110,10 @@ pub(crate) enum BenchCommand {
         /// How long to measure, in all
         #[arg(long, default_value = "20", value_parser = values::factor, value_name = "S")]
         seconds: f64,
-        /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N [default: model.device]
+        /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N; several with commas train together, the first
+        /// forecasts [default: model.device]
         #[arg(long, value_name = "DEVICE")]
-        device: Option<tft::Device>,
+        device: Option<tft::Devices>,
     },
 }
 
@@ -267,9 +268,10 @@ pub(crate) struct TrainArgs {
     /// How the learning rate falls: cosine, or plateau (halved when an epoch brings nothing)
     #[arg(long, default_value = "cosine", value_parser = values::schedule, value_name = "cosine|plateau")]
     pub(crate) schedule: tft::Schedule,
-    /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N [default: model.device]
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) device: Option<tft::Device>,
+    /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N; with commas between them several, each of which
+    /// does its share of every step [default: model.device]
+    #[arg(long, value_name = "DEVICE[,DEVICE]")]
+    pub(crate) device: Option<tft::Devices>,
     /// Leave parts of the network out, to see what they are worth: lstm, selection, yesterday, hours, summaries, identity
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     pub(crate) without: Vec<String>,
@@ -298,9 +300,9 @@ pub(crate) struct TuneArgs {
     /// Where the table and the best settings go; train.tuned reads it
     #[arg(long, default_value = "tuned.json", value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Where to train [default: model.device]
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) device: Option<tft::Device>,
+    /// Where to train, as for `train` [default: model.device]
+    #[arg(long, value_name = "DEVICE[,DEVICE]")]
+    pub(crate) device: Option<tft::Devices>,
     /// Same seed, same candidates
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

@@ -26,7 +26,7 @@ struct Measured {
     predict_latency_ms_p50: f64,
     predict_latency_ms_p99: f64,
     parameters: usize,
-    device: tft::Device,
+    device: tft::Devices,
 }
 
 /// Trains, forecasts in batches and forecasts one server at a time, each for a third of the time.
@@ -38,11 +38,11 @@ pub(crate) async fn run(command: &BenchCommand, app: &App) -> Result<()> {
         batch,
         seconds,
         device,
-    } = *command;
-    let device = crate::training::device(device, app)?;
-    let (contract, size) = (app.settings.contract.clone(), batch as usize);
-    let each = Duration::from_secs_f64(seconds / 3.0);
-    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each, device))
+    } = command;
+    let devices = crate::training::devices(device.as_ref(), app)?;
+    let (contract, size) = (app.settings.contract.clone(), *batch as usize);
+    let each = Duration::from_secs_f64(*seconds / 3.0);
+    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each, devices))
         .await
         .context("measure the model")??;
     if app.json {
@@ -64,7 +64,7 @@ fn measure(
     contract: &Contract,
     batch: usize,
     each: Duration,
-    device: tft::Device,
+    devices: tft::Devices,
 ) -> Result<Measured> {
     let data = waves(contract);
     let config = TrainConfig {
@@ -73,7 +73,7 @@ fn measure(
         patience: usize::MAX,
         max_seconds: Some(each.as_secs_f64()),
         validation_windows: batch,
-        device,
+        devices,
         ..Preset::Quick.config()
     };
     let go_on = &mut |_: &tft::Progress| ControlFlow::Continue(());
@@ -91,7 +91,7 @@ fn measure(
         predict_latency_ms_p50: percentile_ms(&ones, 0.50),
         predict_latency_ms_p99: percentile_ms(&ones, 0.99),
         parameters: trained.model.num_parameters(),
-        device: trained.model.device(),
+        device: config.devices,
     })
 }
 

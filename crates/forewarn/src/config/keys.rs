@@ -121,7 +121,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "model.device",
         "auto",
-        "where the network runs: auto, cpu, libtorch, libtorch:cuda:N or cuda:N, of those compiled in",
+        "where the network runs: auto, cpu, libtorch, libtorch:cuda:N or cuda:N, of those compiled in; several with commas train together, the first forecasts",
     ),
     key(
         "train.preset",

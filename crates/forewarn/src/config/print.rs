@@ -109,7 +109,7 @@ impl Settings {
                 drift::Calibration::On => text("on"),
                 drift::Calibration::Raw => text("raw"),
             },
-            "model.device" => text(&self.device.to_string()),
+            "model.device" => text(&self.devices.to_string()),
             "train.preset" => text(&self.train.preset),
             "train.days" => self.train.days.map(Value::Float),
             "train.max_seconds" => self.train.max_seconds.map(Value::Float),

@@ -71,7 +71,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
     let archive = read_archive(r);
     let policy = r.read("drift.policy", read_policy);
     let calibration = r.read("drift.calibration", read_calibration);
-    let device = r.read("model.device", read_device);
+    let devices = r.read("model.device", read_devices);
     let train = read_train(r);
     let zone = contract.as_ref().map(|contract| contract.time_zone);
     let decision = read_decision(r, zone);
@@ -92,7 +92,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
             policy: policy?,
             calibration: calibration?,
         },
-        device: device?,
+        devices: devices?,
         train: train?,
         decision: decision?,
         quiet: quiet?,
@@ -167,13 +167,13 @@ fn read_archive(r: &mut Reader) -> Option<ArchiveSettings> {
     })
 }
 
-/// A device that is there: a name that is not must fail before anything starts.
-fn read_device(text: &str) -> Result<tft::Device, String> {
-    let device: tft::Device = text.parse().map_err(|_| {
-        "not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N".to_owned()
+/// Devices that are there: a name that is not must fail before anything starts.
+fn read_devices(text: &str) -> Result<tft::Devices, String> {
+    let devices: tft::Devices = text.parse().map_err(|_| {
+        "not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N, or several with commas between them".to_owned()
     })?;
-    device.resolve().map_err(|e| e.to_string())?;
-    Ok(device)
+    devices.resolve().map_err(|e| e.to_string())?;
+    Ok(devices)
 }
 
 /// Reads the file, so that one that is not there or not sound is found before anything starts.

@@ -53,7 +53,7 @@ fn nothing_written_is_the_interface_s_defaults() {
     assert_eq!(s.archive.flush_age, Duration::from_secs(600));
     assert_eq!(s.drift.policy, drift::Policy::SLA);
     assert_eq!(s.drift.calibration, drift::Calibration::On);
-    assert_eq!(s.device, tft::Device::Auto);
+    assert_eq!(s.devices, tft::Device::Auto.into());
     assert_eq!(s.train.preset, "quick");
     assert_eq!((s.train.days, s.train.max_seconds), (None, None));
     assert_eq!(s.decision.min_between, Duration::from_secs(6 * 3_600));
@@ -70,7 +70,7 @@ fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
         ),
         (
             "model.device=gpu",
-            "model.device = \"gpu\" (from --set): not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N",
+            "model.device = \"gpu\" (from --set): not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N, or several with commas between them",
         ),
         (
             "rollup.idle_after=0s",
@@ -271,4 +271,6 @@ fn a_device_that_is_not_there_is_refused_with_those_that_are() {
         "{error}"
     );
     assert!(!cfg!(feature = "flex") || error.contains("cpu"), "{error}");
+    let error = refused(&["model.device=auto,cuda:60000"]);
+    assert!(error.contains("device cuda:60000 is not"), "{error}");
 }

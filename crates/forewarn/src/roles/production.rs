@@ -84,7 +84,7 @@ impl ProductionWatch {
                 bail!("{waiting}");
             };
             // Loaded here as well as by the watcher: one that is refused would be waited for without end.
-            let (version, device) = (&production.version, self.ctx.config.device);
+            let (version, device) = (&production.version, self.ctx.config.devices.first());
             load_model(&registry, version, &self.ctx.contract, device)
                 .await
                 .with_context(|| format!("the production model {version} in {url} is refused"))?;
@@ -161,7 +161,7 @@ impl Watcher {
             &self.registry,
             &version,
             &self.ctx.contract,
-            self.ctx.config.device,
+            self.ctx.config.devices.first(),
         )
         .await
         {

@@ -145,7 +145,7 @@ fn fit(
     size: &tft::TftConfig,
     progress: &mut dyn FnMut(&tft::Progress) -> ControlFlow<()>,
 ) -> Result<tft::Trained> {
-    let mut batch = job.config.batch;
+    let mut batch = job.config.windows_at_once();
     let mut watched = |now: &tft::Progress| {
         if now.batch < batch {
             tracing::warn!(
@@ -228,7 +228,7 @@ fn server_mapping(data: &tft::Dataset) -> Value {
 
 fn facts(job: &Job, trained: &tft::Trained, weights: &[u8]) -> Result<Facts> {
     let contract = &job.contract;
-    let again = tft::Model::load(weights, contract, job.config.device);
+    let again = tft::Model::load(weights, contract, job.config.devices.first());
     let selftest = trained.model.selftest()?;
     let loads = again.is_ok_and(|model| model.check_selftest(&selftest).is_ok());
     let contexts = probes(job);

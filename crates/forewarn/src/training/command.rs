@@ -33,8 +33,8 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "--preset {preset}: expected quick, validate, production or incremental"
         ))
     })?;
-    let device = device(args.device, app)?;
-    let config = config(preset, args, device, app);
+    let devices = devices(args.device.as_ref(), app)?;
+    let config = config(preset, args, &devices, app);
     let url = &app.settings.registry.url;
     let root = lake::store::open(url).map_err(|e| Refusal::new(format!("registry.url: {e}")))?;
     let registry = Registry::new(root);
@@ -45,7 +45,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
     let resume = match preset {
         tft::Preset::Incremental => {
             let served = production.as_ref().map(|p| p.version.as_str());
-            Some(served_now(&registry, served, device, app).await?)
+            Some(served_now(&registry, served, devices.first(), app).await?)
         }
         _ => None,
     };
@@ -128,7 +128,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "validation_samples": info.validation_samples,
             "samples_per_second": info.samples_per_second,
             "parameters": info.model_parameters,
-            "device": device,
+            "device": devices,
             "seconds": info.seconds,
             "claims": candidate.claims,
         }));
@@ -172,11 +172,11 @@ fn network(args: &TrainArgs, app: &App) -> Result<tft::TftConfig> {
 fn config(
     preset: tft::Preset,
     args: &TrainArgs,
-    device: tft::Device,
+    devices: &tft::Devices,
     app: &App,
 ) -> tft::TrainConfig {
     let mut config = preset.config();
-    config.device = device;
+    config.devices = devices.clone();
     let settings = &app.settings.train;
     config.seed = args.seed;
     config.days = args.days.or(settings.days).unwrap_or(config.days);
@@ -241,9 +241,15 @@ struct Judged {
     claims: Vec<String>,
 }
 
-/// The device that was asked for, as it is here.
-pub(crate) fn device(asked: Option<tft::Device>, app: &App) -> Result<tft::Device> {
-    let device = asked.unwrap_or(app.settings.device);
+/// The devices that were asked for, as they are here.
+pub(crate) fn devices(asked: Option<&tft::Devices>, app: &App) -> Result<tft::Devices> {
+    let devices = asked.unwrap_or(&app.settings.devices);
+    Ok(devices.resolve().map_err(|e| Refusal::new(e.to_string()))?)
+}
+
+/// The device that forecasts, as it is here.
+pub(super) fn device(asked: Option<tft::Device>, app: &App) -> Result<tft::Device> {
+    let device = asked.unwrap_or(app.settings.devices.first());
     Ok(device.resolve().map_err(|e| Refusal::new(e.to_string()))?)
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tft::tune::{Found, Settings, Trial, candidates, search};
 
-use super::command::{device, progress_bar, read};
+use super::command::{devices, progress_bar, read};
 use crate::cli::TuneArgs;
 use crate::commands::{App, output};
 use crate::refusal::Refusal;
@@ -27,7 +27,7 @@ pub(crate) async fn tune_command(args: &TuneArgs, app: &App) -> Result<()> {
         .open(&args.out)
         .map_err(|e| Refusal::new(format!("--out {}: {e}", args.out.display())))?;
     let mut config = tft::Preset::Validate.config();
-    config.device = device(args.device, app)?;
+    config.devices = devices(args.device.as_ref(), app)?;
     config.days = args.days;
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     let contract = Arc::clone(&app.settings.contract);

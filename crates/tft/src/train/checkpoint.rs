@@ -12,7 +12,7 @@ use super::config::TrainConfig;
 use super::info::EpochInfo;
 use crate::config::Shape;
 use crate::data::Columns;
-use crate::device::Device;
+use crate::devices::Devices;
 use crate::net::Network;
 use crate::scale::Normalisation;
 use crate::weights::{self, Tensors};
@@ -51,10 +51,10 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     contract: String,
-    /// Settings as JSON, without the limit on time, which may be raised, and without the device.
+    /// Settings as JSON, without the limit on time, which may be raised, and without the devices.
     config: String,
-    /// Where it runs: another one rounds otherwise, and what goes on there would not be the same training.
-    device: Device,
+    /// Where it runs: others round otherwise, and what goes on there would not be the same training.
+    devices: Devices,
     shape: Shape,
     /// SHA-256 over all series.
     data: String,
@@ -107,14 +107,14 @@ impl Identity {
         shape: Shape,
         columns: &[Columns],
     ) -> Self {
-        let device = config.device;
+        let devices = config.devices.clone();
         let config = TrainConfig {
             max_seconds: None,
-            device: Device::Auto,
+            devices: Devices::default(),
             ..config.clone()
         };
         Self {
-            device,
+            devices,
             contract: contract.to_owned(),
             config: serde_json::to_string(&config).unwrap_or_default(),
             shape,
@@ -128,8 +128,8 @@ impl Identity {
             "another contract".to_owned()
         } else if found.config != self.config {
             format!("other settings ({}, now {})", found.config, self.config)
-        } else if found.device != self.device {
-            let (then, now) = (found.device, self.device);
+        } else if found.devices != self.devices {
+            let (then, now) = (&found.devices, &self.devices);
             format!("a training on {then}, now {now}: go on with --device {then}, or begin anew")
         } else if found.shape != self.shape {
             "other sizes of the network".to_owned()

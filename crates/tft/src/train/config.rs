@@ -1,7 +1,7 @@
 //! Presets, and what each of them needs.
 
 use super::schedule::Schedule;
-use crate::device::Device;
+use crate::devices::Devices;
 use serde::{Deserialize, Serialize};
 
 /// How thorough a training is.
@@ -110,7 +110,7 @@ pub struct TrainConfig {
     pub days: f64,
     /// Steps between two training windows of a server. Each epoch shifts them, so that in time every step is used.
     pub stride: usize,
-    /// Windows that go through the network at once; halved where memory is full.
+    /// Windows that go through the network at once, over all devices together; halved where memory is full.
     pub batch: usize,
     /// Batches of one step of the optimiser: their gradients are summed.
     pub accumulate: usize,
@@ -131,8 +131,8 @@ pub struct TrainConfig {
     /// Training ends after so many seconds with what it has; the learning rate falls in time. Has no influence on a training that
     /// ends before it.
     pub max_seconds: Option<f64>,
-    /// Where it is trained, and where the trained model is.
-    pub device: Device,
+    /// Where it is trained; the trained model is on the first.
+    pub devices: Devices,
     /// Whether one more epoch at a low rate, from the best weights on, goes over all data, those that validated among them. All
     /// figures stay those of the weights before it.
     pub refresh: bool,
@@ -158,9 +158,15 @@ impl TrainConfig {
             patience: 3,
             refresh: preset != Preset::Quick,
             max_seconds: Some(MAX_SECONDS),
-            device: Device::Auto,
+            devices: Devices::default(),
             seed: 1,
         }
+    }
+
+    /// Windows that go through the network at once, before any memory was full: each device has its share of the batch.
+    #[must_use]
+    pub fn windows_at_once(&self) -> usize {
+        self.batch.max(1).div_ceil(self.devices.count())
     }
 
     /// Windows of a step of the optimiser.

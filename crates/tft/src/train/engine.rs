@@ -10,6 +10,7 @@ use super::info::{EpochInfo, Stop};
 use super::objective::Objective;
 use super::optimise::{Failed, Optimiser};
 use super::plan::{Plan, Window};
+use super::replicas::Replicas;
 use super::schedule::{refresh_height, share, since_best};
 use super::seed::mixed;
 use super::start::{Ground, Started};
@@ -66,7 +67,8 @@ enum Ended {
 impl<'a> Run<'a> {
     pub(super) fn new(ground: &Ground<'a>, started: Started) -> Result<Self, TrainError> {
         let config = ground.config;
-        let mut optimiser = Optimiser::new(started.network, ground.shape, config, ground.device);
+        let replicas = Replicas::new(ground.shape, ground.device, ground.others);
+        let mut optimiser = Optimiser::new(started.network, config, replicas);
         if let Some(moments) = started.moments {
             optimiser.restore(moments)?;
         }

@@ -1,7 +1,8 @@
 //! Training: from a fleet's past to a model.
 //!
 //! * [`config`]: presets and limits; [`schedule`]: learning rates; [`plan`]: which windows train and which validate; [`objective`]: what is minimised; [`start`]: from nothing,
-//!   from a model or from a checkpoint; [`feed`]: batches, assembled in another thread; [`optimise`]: one step, [`adam`] its last part;
+//!   from a model or from a checkpoint; [`feed`]: batches, assembled in another thread; [`optimise`]: one step, [`replicas`] its first
+//!   part, over all devices, [`adam`] its last;
 //!   [`engine`]: epochs, early stopping, limits; [`checkpoint`]: what it takes to go on; [`calibrate`]: widths of the intervals; [`finish`], [`info`]: what is said about it
 //!   afterwards.
 //!
@@ -20,6 +21,7 @@ mod info;
 mod objective;
 mod optimise;
 mod plan;
+mod replicas;
 mod schedule;
 mod seed;
 mod start;
@@ -141,10 +143,10 @@ pub fn train_from(
 ) -> Result<Trained, TrainError> {
     let domain = Domain::of(contract);
     let config = &TrainConfig {
-        device: config.device.resolve()?,
+        devices: config.devices.resolve()?,
         ..config.clone()
     };
-    let device = config.device.open()?;
+    let (device, others) = config.devices.open()?;
     let shape = Shape::of(*tft, &domain)?;
     let columns = eval::columns(&domain, data)?;
     let plan = plan::Plan::new(&columns, &domain, config)?;
@@ -155,6 +157,7 @@ pub fn train_from(
         shape,
         config,
         device: &device,
+        others: &others,
     };
     let started = ground.start(start, hooks.checkpoints.is_some())?;
     let mut run = engine::Run::new(&ground, started)?;

@@ -1,25 +1,21 @@
-//! One step of the optimiser: forward and backward over one or more passes, clipped gradients, AdamW.
+//! One step of the optimiser: gradients of one or more passes, clipped, then AdamW.
 
+use super::TrainError;
 use super::adam::{Adam, Moments};
 use super::config::TrainConfig;
 use super::feed::Step;
-use super::{TrainError, faults};
-use crate::batch::Batch;
-use crate::config::Shape;
-use crate::fused::head_loss;
-use crate::net::{Inputs, Network, Random};
+use super::replicas::Replicas;
+use crate::net::Network;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Tensor};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 
 /// The network in training.
 pub(crate) struct Optimiser {
     network: Network,
     adam: Adam,
-    shape: Shape,
+    replicas: Replicas,
     clip_norm: f32,
-    device: Device,
 }
 
 /// Why a step was not made; no weight has changed.
@@ -32,19 +28,13 @@ pub(crate) enum Failed {
 }
 
 impl Optimiser {
-    /// Trains `network`, which lives on `device` without autodiff.
-    pub(crate) fn new(
-        network: Network,
-        shape: Shape,
-        config: &TrainConfig,
-        device: &Device,
-    ) -> Self {
+    /// Trains `network`, which lives on the first of `replicas` without autodiff.
+    pub(crate) fn new(network: Network, config: &TrainConfig, replicas: Replicas) -> Self {
         Self {
             network: network.train(),
             adam: Adam::new(config.weight_decay),
-            shape,
+            replicas,
             clip_norm: config.clip_norm,
-            device: device.clone(),
         }
     }
 
@@ -86,18 +76,8 @@ impl Optimiser {
 
     /// One step over all passes together; `seed` decides what dropout drops. Gives the loss.
     pub(crate) fn step(&mut self, step: Step, rate: f64, seed: u64) -> Result<f32, Failed> {
-        let mut random = Random::new(seed, self.shape.config.dropout);
-        // A device reports that its memory is full by a panic; the weights are only read in here.
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            self.gradients(step.passes, &mut random)
-        }));
-        let (loss, mut gradients) = match made {
-            Ok(made) => made,
-            Err(panic) => match faults::out_of_memory(panic.as_ref()) {
-                Some(said) => return Err(Failed::OutOfMemory(said)),
-                None => resume_unwind(panic),
-            },
-        };
+        let made = self.replicas.gradients(&self.network, step.passes, seed);
+        let (loss, mut gradients) = made.map_err(Failed::OutOfMemory)?;
         let norm = norm(&self.network, &gradients);
         if !loss.is_finite() || !norm.is_finite() {
             return Err(Failed::NotFinite);
@@ -107,27 +87,6 @@ impl Optimiser {
         }
         self.network = self.adam.step(rate, self.network.clone(), gradients);
         Ok(loss)
-    }
-
-    /// Loss and gradients, summed over the passes: each is divided by the weights of all of them.
-    fn gradients(&self, passes: Vec<Batch>, random: &mut Random) -> (f32, GradientsParams) {
-        let mut accumulated = GradientsAccumulator::new();
-        let mut sum = 0.0;
-        for mut batch in passes {
-            #[cfg(test)]
-            faults::allocate(batch.size);
-            let (inputs, head) = Inputs::new(&mut batch, &self.shape, &self.device);
-            let output = self.network.forward(inputs, Some(random));
-            let loss = head_loss(output.numbers, head);
-            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
-            accumulated.accumulate(&self.network, gradients);
-            sum += loss.into_scalar::<f32>();
-            #[cfg(test)]
-            {
-                sum = faults::spoil(sum);
-            }
-        }
-        (sum, accumulated.grads())
     }
 }
 

@@ -53,7 +53,10 @@ pub(super) struct Ground<'a> {
     pub(super) domain: &'a Domain,
     pub(super) shape: Shape,
     pub(super) config: &'a TrainConfig,
+    /// Where the weights are.
     pub(super) device: &'a Device,
+    /// Further devices that do a share of each step.
+    pub(super) others: &'a [Device],
 }
 
 impl Ground<'_> {
@@ -80,7 +83,7 @@ impl Ground<'_> {
                 epoch: 1,
                 ..Place::default()
             },
-            per_pass: config.batch.max(1),
+            per_pass: config.windows_at_once(),
             history: Vec::new(),
             best: None,
             identity,
@@ -98,7 +101,7 @@ impl Ground<'_> {
             network: checkpoint.network,
             moments: Some(checkpoint.moments),
             place: checkpoint.place,
-            per_pass: checkpoint.per_pass.clamp(1, self.config.batch.max(1)),
+            per_pass: checkpoint.per_pass.clamp(1, self.config.windows_at_once()),
             history: checkpoint.history,
             best: checkpoint.best,
             identity,

@@ -11,7 +11,7 @@ use crate::domain::Domain;
 use std::ops::ControlFlow;
 
 /// Sizes without anything random in a step.
-fn exact() -> TftConfig {
+pub(super) fn exact() -> TftConfig {
     TftConfig {
         dropout: 0.0,
         id_dropout: 0.0,
@@ -19,14 +19,14 @@ fn exact() -> TftConfig {
     }
 }
 
-fn fresh(tft: &TftConfig, config: &TrainConfig) -> Result<Trained, TrainError> {
+pub(super) fn fresh(tft: &TftConfig, config: &TrainConfig) -> Result<Trained, TrainError> {
     let data = waves(6, 12);
     let go_on = &mut |_: &Progress| ControlFlow::Continue(());
     super::train(&contract(), &data, tft, config, None, go_on)
 }
 
 /// Trains with a checkpoint after each step; breaks off where `until` says so.
-fn watched(
+pub(super) fn watched(
     config: &TrainConfig,
     start: Start<'_>,
     until: impl Fn(&Progress) -> bool,
@@ -222,7 +222,7 @@ fn a_model_is_gone_on_with_from_its_optimisers_state() {
 
 /// Forecast quality and loss of two trainings that differ only in how a step is cut into passes.
 #[track_caller]
-fn check_close(a: &Trained, b: &Trained) {
+pub(super) fn check_close(a: &Trained, b: &Trained) {
     let near = |a: f64, b: f64| (a - b).abs() <= 2e-3 * a.abs().max(1e-3);
     for (x, y) in a.info.history.iter().zip(&b.info.history) {
         assert!(near(x.train_loss, y.train_loss), "{x:?} {y:?}");

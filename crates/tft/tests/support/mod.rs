@@ -65,7 +65,7 @@ pub(crate) fn quick() -> TrainConfig {
     TrainConfig {
         stride: 2,
         days: 100.0,
-        device: device(),
+        devices: device().into(),
         ..Preset::Quick.config()
     }
 }

@@ -100,7 +100,7 @@ impl Worker {
         production: Option<&Production>,
     ) -> Result<Option<Resumable>> {
         let (train, contract) = (&self.ctx.config.train, &self.ctx.contract);
-        let device = self.ctx.config.device;
+        let device = self.ctx.config.devices.first();
         let (Some(tft::Preset::Incremental), Some(served)) =
             (tft::Preset::named(&train.preset), production)
         else {
@@ -151,7 +151,7 @@ impl Worker {
 
     /// The model in production; `None` where it cannot be used: then nothing is compared with it, and a good one replaces it.
     async fn serving(&self, registry: &Registry, version: &str) -> Result<Option<LoadedModel>> {
-        let (contract, device) = (&self.ctx.contract, self.ctx.config.device);
+        let (contract, device) = (&self.ctx.contract, self.ctx.config.devices.first());
         match training::load_model(registry, version, contract, device).await {
             Ok(model) => Ok(Some(model)),
             Err(error) if production::is_passing(&error) => Err(error),
@@ -237,7 +237,7 @@ impl Worker {
         }
         config.days = train.days.unwrap_or(config.days);
         config.max_seconds = train.max_seconds.or(config.max_seconds);
-        config.device = self.ctx.config.device;
+        config.devices = self.ctx.config.devices.clone();
         self.ctx.config.train.tune(&mut config);
         Ok(config)
     }
