@@ -196,6 +196,8 @@ pub(crate) struct TrainSettings {
     pub(crate) days: Option<f64>,
     /// The preset's where not set.
     pub(crate) max_seconds: Option<f64>,
+    /// What a training computes in.
+    pub(crate) precision: tft::Precision,
     /// Without it sizes and learning rate are the defaults.
     pub(crate) tuned: Option<Tuned>,
     /// Directory of the train role's checkpoints; without it there are none.
@@ -217,8 +219,10 @@ impl TrainSettings {
         tuned.map_or_else(tft::TftConfig::default, |tuned| tuned.settings.network)
     }
 
-    /// Sets the learning rate that was found, unless the training goes on from a model.
+    /// Sets what the configuration says for each preset: the precision and, unless the training goes on from a model, the learning
+    /// rate that was found.
     pub(crate) fn tune(&self, config: &mut tft::TrainConfig) {
+        config.precision = self.precision;
         let anew = config.preset != tft::Preset::Incremental;
         if let Some(tuned) = self.tuned.as_ref().filter(|_| anew) {
             config.learning_rate = tuned.settings.learning_rate;

@@ -187,6 +187,7 @@ impl Demo<'_> {
         config.max_seconds = Some(FIRST_TRAINING_SECONDS);
         config.seed = self.args.seed;
         config.devices = ctx.config.devices.clone();
+        config.precision = ctx.config.train.precision;
         let job = training::Job {
             contract: Arc::clone(&ctx.contract),
             data,

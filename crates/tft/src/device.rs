@@ -56,6 +56,9 @@ pub enum DeviceError {
         /// Names of those that are there.
         available: String,
     },
+    /// It does not compute in bf16.
+    #[error("device {0} has no bf16: train in f32, or on another device")]
+    NoBf16(Device),
     /// More than one training can use.
     #[error("{found} devices: at most {most}")]
     TooMany {
@@ -92,6 +95,16 @@ impl Device {
             _ if available.contains(&self) => Ok(self),
             _ => Err(self.missing(&available)),
         }
+    }
+
+    /// Whether it computes in bf16.
+    pub(crate) fn has_bf16(self) -> Result<bool, DeviceError> {
+        Ok(self.open()?.supports_dtype(burn::tensor::FloatDType::BF16))
+    }
+
+    /// Whether it is a GPU by its name; [`Device::Auto`] is not.
+    pub(crate) fn is_gpu(self) -> bool {
+        matches!(self, Self::LibTorchCuda(_) | Self::Cuda(_))
     }
 
     fn missing(self, available: &[Self]) -> DeviceError {

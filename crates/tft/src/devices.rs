@@ -43,6 +43,10 @@ impl Devices {
         })
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Device> + '_ {
+        std::iter::once(self.first).chain(self.others.iter().copied())
+    }
+
     /// The backends' own handles, without a graph: that of the first, and the others'.
     pub(crate) fn open(&self) -> Result<(Handle, Vec<Handle>), DeviceError> {
         let others = self.others.iter().map(|device| device.open());

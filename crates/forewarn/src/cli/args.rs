@@ -272,6 +272,10 @@ pub(crate) struct TrainArgs {
     /// does its share of every step [default: model.device]
     #[arg(long, value_name = "DEVICE[,DEVICE]")]
     pub(crate) device: Option<tft::Devices>,
+    /// What passes compute in: f32, bf16 (weights, loss and optimiser stay f32), or auto: bf16 on GPUs that have it [default:
+    /// train.precision]
+    #[arg(long, value_name = "auto|f32|bf16")]
+    pub(crate) precision: Option<tft::Precision>,
     /// Leave parts of the network out, to see what they are worth: lstm, selection, yesterday, hours, summaries, identity
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     pub(crate) without: Vec<String>,

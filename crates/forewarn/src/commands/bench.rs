@@ -41,8 +41,9 @@ pub(crate) async fn run(command: &BenchCommand, app: &App) -> Result<()> {
     } = command;
     let devices = crate::training::devices(device.as_ref(), app)?;
     let (contract, size) = (app.settings.contract.clone(), *batch as usize);
+    let precision = app.settings.train.precision;
     let each = Duration::from_secs_f64(*seconds / 3.0);
-    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each, devices))
+    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each, devices, precision))
         .await
         .context("measure the model")??;
     if app.json {
@@ -65,6 +66,7 @@ fn measure(
     batch: usize,
     each: Duration,
     devices: tft::Devices,
+    precision: tft::Precision,
 ) -> Result<Measured> {
     let data = waves(contract);
     let config = TrainConfig {
@@ -74,6 +76,7 @@ fn measure(
         max_seconds: Some(each.as_secs_f64()),
         validation_windows: batch,
         devices,
+        precision,
         ..Preset::Quick.config()
     };
     let go_on = &mut |_: &tft::Progress| ControlFlow::Continue(());

@@ -139,6 +139,11 @@ pub(crate) const KEYS: &[Key] = &[
         "longest training; the preset's when not set",
     ),
     key(
+        "train.precision",
+        "auto",
+        "what a training computes in: f32, bf16 (weights, loss and optimiser stay f32), or auto: bf16 on GPUs that have it",
+    ),
+    key(
         "train.tuned",
         "",
         "file that forewarn tune wrote: sizes, dropout, parts and learning rate of a model that is trained anew",

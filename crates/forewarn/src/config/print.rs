@@ -113,6 +113,7 @@ impl Settings {
             "train.preset" => text(&self.train.preset),
             "train.days" => self.train.days.map(Value::Float),
             "train.max_seconds" => self.train.max_seconds.map(Value::Float),
+            "train.precision" => text(&self.train.precision.to_string()),
             "train.tuned" => {
                 let tuned = self.train.tuned.as_ref();
                 tuned.map(|tuned| Value::String(tuned.path.display().to_string()))

@@ -72,7 +72,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
     let policy = r.read("drift.policy", read_policy);
     let calibration = r.read("drift.calibration", read_calibration);
     let devices = r.read("model.device", read_devices);
-    let train = read_train(r);
+    let train = read_train(r, devices.as_ref());
     let zone = contract.as_ref().map(|contract| contract.time_zone);
     let decision = read_decision(r, zone);
     let quiet = read_quiet(r);
@@ -187,13 +187,22 @@ fn read_tuned(text: &str) -> Result<Tuned, String> {
     })
 }
 
-fn read_train(r: &mut Reader) -> Option<TrainSettings> {
+/// `devices` are those that train.
+fn read_train(r: &mut Reader, devices: Option<&tft::Devices>) -> Option<TrainSettings> {
     let preset = r.read("train.preset", |text| one_of(text, &PRESETS));
     let days = r.read_optional("train.days", |text| match text.parse::<f64>() {
         Ok(days) if days.is_finite() && days > 0.0 => Ok(days),
         _ => Err("must be a number of days above 0".to_owned()),
     });
     let max_seconds = r.read_optional("train.max_seconds", values::seconds);
+    let precision = r.read("train.precision", |text| {
+        let precision: tft::Precision = text.parse()?;
+        // Devices that are not there have a line of their own.
+        if let Some(devices) = devices.and_then(|devices| devices.resolve().ok()) {
+            precision.resolve(&devices).map_err(|e| e.to_string())?;
+        }
+        Ok(precision)
+    });
     let tuned = r.read_optional("train.tuned", read_tuned);
     let checkpoints = r.read_optional("train.checkpoints", |text| Ok(PathBuf::from(text)));
     let checkpoint_every = r.read("train.checkpoint_every", values::positive_duration);
@@ -201,6 +210,7 @@ fn read_train(r: &mut Reader) -> Option<TrainSettings> {
         preset: preset?,
         days,
         max_seconds,
+        precision: precision?,
         tuned,
         checkpoints,
         checkpoint_every: checkpoint_every?,

@@ -55,6 +55,7 @@ fn nothing_written_is_the_interface_s_defaults() {
     assert_eq!(s.drift.calibration, drift::Calibration::On);
     assert_eq!(s.devices, tft::Device::Auto.into());
     assert_eq!(s.train.preset, "quick");
+    assert_eq!(s.train.precision, tft::Precision::Auto);
     assert_eq!((s.train.days, s.train.max_seconds), (None, None));
     assert_eq!(s.decision.min_between, Duration::from_secs(6 * 3_600));
     assert_eq!(s.quiet.max_load, 0.3);
@@ -71,6 +72,10 @@ fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
         (
             "model.device=gpu",
             "model.device = \"gpu\" (from --set): not a device; write auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N, or several with commas between them",
+        ),
+        (
+            "train.precision=fp16",
+            "train.precision = \"fp16\" (from --set): expected one of auto, f32, bf16",
         ),
         (
             "rollup.idle_after=0s",

@@ -35,6 +35,8 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
     })?;
     let devices = devices(args.device.as_ref(), app)?;
     let config = config(preset, args, &devices, app);
+    let precision = config.precision.resolve(&devices);
+    precision.map_err(|e| Refusal::new(format!("--precision: {e}")))?;
     let url = &app.settings.registry.url;
     let root = lake::store::open(url).map_err(|e| Refusal::new(format!("registry.url: {e}")))?;
     let registry = Registry::new(root);
@@ -190,6 +192,7 @@ fn config(
     config.accumulate = args.accumulate as usize;
     config.schedule = args.schedule;
     settings.tune(&mut config);
+    config.precision = args.precision.unwrap_or(config.precision);
     config
 }
 

@@ -28,6 +28,7 @@ pub(crate) async fn tune_command(args: &TuneArgs, app: &App) -> Result<()> {
         .map_err(|e| Refusal::new(format!("--out {}: {e}", args.out.display())))?;
     let mut config = tft::Preset::Validate.config();
     config.devices = devices(args.device.as_ref(), app)?;
+    config.precision = app.settings.train.precision;
     config.days = args.days;
     let shutdown = Shutdown::on_signals().context("listen for signals")?;
     let contract = Arc::clone(&app.settings.contract);

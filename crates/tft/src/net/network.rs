@@ -12,7 +12,7 @@ use crate::fused::{self, HeadInputs};
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::tanh;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 /// Weights of the network.
 #[derive(Module, Debug)]
@@ -61,6 +61,18 @@ pub(crate) struct Output {
 }
 
 impl Inputs {
+    /// The same in numbers of another kind, that of the weights.
+    pub(crate) fn cast(self, kind: FloatDType) -> Self {
+        Self {
+            past: self.past.cast(kind),
+            future: self.future.cast(kind),
+            statics: self.statics.cast(kind),
+            profile: self.profile.cast(kind),
+            identity: self.identity.cast(kind),
+            ..self
+        }
+    }
+
     /// Moves the arrays of `batch` to `device`, leaving them empty; what the head starts from stays on the host.
     pub(crate) fn new(batch: &mut Batch, shape: &Shape, device: &Device) -> (Self, HeadInputs) {
         let (n, v, m) = (batch.size, shape.variables(), shape.metrics);

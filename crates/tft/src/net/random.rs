@@ -64,7 +64,9 @@ impl Random {
             }
         }
         let device = x.device().without_autodiff();
-        x.mul(Tensor::from_data(TensorData::new(mask, shape), &device))
+        let mask: Tensor<D> = Tensor::from_data(TensorData::new(mask, shape), &device);
+        let kind = x.dtype();
+        x.mul(mask.cast(kind))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::schedule::Schedule;
 use crate::devices::Devices;
+use crate::precision::Precision;
 use serde::{Deserialize, Serialize};
 
 /// How thorough a training is.
@@ -133,6 +134,8 @@ pub struct TrainConfig {
     pub max_seconds: Option<f64>,
     /// Where it is trained; the trained model is on the first.
     pub devices: Devices,
+    /// What its passes compute in.
+    pub precision: Precision,
     /// Whether one more epoch at a low rate, from the best weights on, goes over all data, those that validated among them. All
     /// figures stay those of the weights before it.
     pub refresh: bool,
@@ -159,6 +162,7 @@ impl TrainConfig {
             refresh: preset != Preset::Quick,
             max_seconds: Some(MAX_SECONDS),
             devices: Devices::default(),
+            precision: Precision::Auto,
             seed: 1,
         }
     }

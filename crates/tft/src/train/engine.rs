@@ -67,7 +67,7 @@ enum Ended {
 impl<'a> Run<'a> {
     pub(super) fn new(ground: &Ground<'a>, started: Started) -> Result<Self, TrainError> {
         let config = ground.config;
-        let replicas = Replicas::new(ground.shape, ground.device, ground.others);
+        let replicas = Replicas::new(ground.shape, config.precision, ground.device, ground.others);
         let mut optimiser = Optimiser::new(started.network, config, replicas);
         if let Some(moments) = started.moments {
             optimiser.restore(moments)?;

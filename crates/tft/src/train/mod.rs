@@ -2,7 +2,7 @@
 //!
 //! * [`config`]: presets and limits; [`schedule`]: learning rates; [`plan`]: which windows train and which validate; [`objective`]: what is minimised; [`start`]: from nothing,
 //!   from a model or from a checkpoint; [`feed`]: batches, assembled in another thread; [`optimise`]: one step, [`replicas`] its first
-//!   part, over all devices, [`adam`] its last;
+//!   part, over all devices and where asked for in bf16 ([`half`]), [`adam`] its last;
 //!   [`engine`]: epochs, early stopping, limits; [`checkpoint`]: what it takes to go on; [`calibrate`]: widths of the intervals; [`finish`], [`info`]: what is said about it
 //!   afterwards.
 //!
@@ -17,6 +17,7 @@ mod engine;
 mod faults;
 mod feed;
 mod finish;
+mod half;
 mod info;
 mod objective;
 mod optimise;
@@ -142,8 +143,10 @@ pub fn train_from(
     hooks: &mut Hooks<'_>,
 ) -> Result<Trained, TrainError> {
     let domain = Domain::of(contract);
+    let devices = config.devices.resolve()?;
     let config = &TrainConfig {
-        devices: config.devices.resolve()?,
+        precision: config.precision.resolve(&devices)?,
+        devices,
         ..config.clone()
     };
     let (device, others) = config.devices.open()?;

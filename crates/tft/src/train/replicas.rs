@@ -5,13 +5,15 @@
 //! step's seed and the pass's number alone. Only the order of additions differs.
 
 use super::faults;
+use super::half::{halved, widened};
 use crate::batch::Batch;
 use crate::config::Shape;
 use crate::fused::head_loss;
 use crate::net::{Inputs, Network, Random};
+use crate::precision::Precision;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -32,6 +34,8 @@ pub(crate) struct Replicas {
 struct Replica {
     shape: Shape,
     device: Device,
+    /// Passes compute in bf16.
+    half: bool,
 }
 
 /// What one device does of a step.
@@ -45,10 +49,16 @@ struct Share {
 
 impl Replicas {
     /// The weights are on `first`.
-    pub(crate) fn new(shape: Shape, first: &Device, others: &[Device]) -> Self {
+    pub(crate) fn new(
+        shape: Shape,
+        precision: Precision,
+        first: &Device,
+        others: &[Device],
+    ) -> Self {
         let replica = |device: &Device| Replica {
             shape,
             device: device.clone(),
+            half: precision == Precision::Bf16,
         };
         Self {
             own: replica(first),
@@ -124,6 +134,8 @@ fn sum(network: &Network, made: Vec<Result<Made, Panic>>) -> Result<Made, String
 impl Replica {
     /// Loss and gradients of `network`, which is on this device.
     fn gradients(&self, network: &Network, share: Share) -> Made {
+        let half = self.half.then(|| halved(network));
+        let network = half.as_ref().unwrap_or(network);
         let mut accumulated = GradientsAccumulator::new();
         let mut sum = 0.0;
         for (number, mut batch) in (share.first as u64..).zip(share.passes) {
@@ -132,9 +144,17 @@ impl Replica {
             let seed = share.seed.wrapping_add(number);
             let mut random = Random::new(seed, self.shape.config.dropout);
             let (inputs, head) = Inputs::new(&mut batch, &self.shape, &self.device);
+            let inputs = match self.half {
+                true => inputs.cast(FloatDType::BF16),
+                false => inputs,
+            };
             let output = network.forward(inputs, Some(&mut random));
             let loss = head_loss(output.numbers, head);
             let gradients = GradientsParams::from_grads(loss.backward(), network);
+            let gradients = match self.half {
+                true => widened(network, gradients),
+                false => gradients,
+            };
             accumulated.accumulate(network, gradients);
             sum += loss.into_scalar::<f32>();
             #[cfg(test)]
