@@ -1,4 +1,5 @@
-//! Every kernel against the same formula in plain operations: values, and gradients of all inputs.
+//! Every kernel against the same formula in plain operations: values, and gradients of all inputs. The kernels run on the Rust CPU, the
+//! plain operations on the device under test, which may be another.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -7,28 +8,31 @@ use super::*;
 use crate::config::{HEAD, RECENT};
 use crate::device::tests::handle;
 use crate::net::Random;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
-/// A random input on a device with a graph.
+/// A random input on the Rust CPU, with a graph.
 fn input<const D: usize>(shape: [usize; D], seed: u64, size: f32) -> Tensor<D> {
-    let plain = Random::new(seed, 0.0)
-        .weights(shape, 3, 3, &handle())
-        .val()
-        .into_data();
-    Tensor::from_data(plain, &handle().autodiff())
-        .mul_scalar(size)
-        .detach()
-        .require_grad()
+    let cpu = Device::flex();
+    let plain = Random::new(seed, 0.0).weights(shape, 3, 3, &cpu).val();
+    let sized = plain.mul_scalar(size).into_data();
+    Tensor::from_data(sized, &cpu.autodiff()).require_grad()
+}
+
+/// The same input on the device under test, with a graph of its own.
+fn moved<const D: usize>(input: &Tensor<D>) -> Tensor<D> {
+    let data = input.clone().inner().into_data();
+    Tensor::from_data(data, &handle().autodiff()).require_grad()
+}
+
+/// The numbers of a tensor.
+fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.try_into_vec_as::<f32>().unwrap()
 }
 
 #[track_caller]
-fn close<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {
-    assert_eq!(found.dims(), expected.dims(), "{what}");
-    let (found, expected) = (
-        found.try_into_vec_as::<f32>().unwrap(),
-        expected.try_into_vec_as::<f32>().unwrap(),
-    );
-    for (f, e) in found.iter().zip(&expected) {
+fn near(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (f, e) in found.iter().zip(expected) {
         assert!(
             (f - e).abs() <= 2e-5 * e.abs().max(1.0),
             "{what}: {f} instead of {e}"
@@ -36,29 +40,56 @@ fn close<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {
     }
 }
 
+#[track_caller]
+fn close<const D: usize>(found: Tensor<D>, expected: Tensor<D>, what: &str) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    near(&numbers(found), &numbers(expected), what);
+}
+
 /// A weighted sum, so that every element of the result has another gradient.
 fn weighted<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    let (shape, device) = (x.dims(), handle());
+    let shape = x.dims();
     let count: usize = shape.iter().product();
     let weights = (0..count)
         .map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0)
         .collect::<Vec<_>>();
-    x.mul(Tensor::from_data(
-        TensorData::new(weights, shape),
-        &device.autodiff(),
-    ))
-    .sum()
+    let weights = TensorData::new(weights, shape);
+    let device = x.device().autodiff();
+    x.mul(Tensor::from_data(weights, &device)).sum()
 }
 
 /// Compares results and gradients of `$inputs` between `$fused` and `$plain`, expressions of these inputs.
 macro_rules! check {
     ([$($input:ident),+], $fused:expr, $plain:expr) => {{
         let fused = $fused;
+        let gradients = weighted(fused.clone()).backward();
+        let by_hand = [$(numbers($input.grad(&gradients).unwrap())),+];
+        $(let $input = moved(&$input);)+
         let plain = $plain;
-        close(fused.clone().inner(), plain.clone().inner(), "result");
-        let (by_hand, by_graph) = (weighted(fused).backward(), weighted(plain).backward());
-        $(close($input.grad(&by_hand).unwrap(), $input.grad(&by_graph).unwrap(), stringify!($input));)+
+        assert_eq!(fused.dims(), plain.dims());
+        near(&numbers(fused.inner()), &numbers(plain.clone().inner()), "result");
+        let gradients = weighted(plain).backward();
+        let by_graph = [$(numbers($input.grad(&gradients).unwrap())),+];
+        let names = [$(stringify!($input)),+];
+        for ((name, by_hand), by_graph) in names.into_iter().zip(&by_hand).zip(&by_graph) {
+            near(by_hand, by_graph, name);
+        }
     }};
+}
+
+#[test]
+fn whatever_kind_comes_in_goes_out() {
+    let half = |x: Tensor<2>| x.cast(FloatDType::BF16);
+    let (x, scores) = (input([4, 15], 1, 2.0), input([4, 3], 2, 4.0));
+    let (x, scores) = (moved(&x), moved(&scores));
+    let found = weigh(half(x.clone()), half(scores.clone()));
+    assert_eq!(found.dtype(), FloatDType::BF16.into());
+    // Each number is off by 1/512 of itself at most; three of them are multiplied.
+    let expected = weigh(x.clone(), scores).inner();
+    let far = found.clone().inner().cast(FloatDType::F32).sub(expected);
+    assert!(far.abs().max().into_scalar::<f32>() < 0.03);
+    let gradients = weighted(found.cast(FloatDType::F32)).backward();
+    assert_eq!(x.grad(&gradients).unwrap().dtype(), FloatDType::F32.into());
 }
 
 #[test]
@@ -184,12 +215,8 @@ const HEAD_SIZES: [usize; 4] = [2, 3, 5, 4];
 /// Inputs of a head for 2 metrics, 3 tokens, 5 samples and blocks of 4, with gaps among the targets.
 fn head_inputs() -> HeadInputs {
     let [metrics, tokens, batch, block] = HEAD_SIZES;
-    let values = |count: usize, seed: u64, size: f32| {
-        input([count], seed, size)
-            .inner()
-            .try_into_vec_as::<f32>()
-            .unwrap()
-    };
+    let values =
+        |count: usize, seed: u64, size: f32| numbers(input([count], seed, size).inner());
     let points = metrics * tokens * batch * block;
     let weight: Vec<f32> = (0..points)
         .map(|i| {
@@ -223,13 +250,11 @@ fn head_is_the_formulas_and_the_masked_pinball_loss() {
     let [metrics, tokens, batch, block] = HEAD_SIZES;
     let numbers = input([metrics, tokens * batch, HEAD * block], 4, 3.0);
     let inputs = head_inputs();
-    let host = numbers.clone().inner().try_into_vec_as::<f32>().unwrap();
-    let quantiles = head_quantiles(&host, &inputs);
-    let plain = plain::quantiles(&numbers, &inputs);
+    let quantiles = head_quantiles(&self::numbers(numbers.clone().inner()), &inputs);
+    let plain = plain::quantiles(&moved(&numbers), &inputs);
     let expected = Tensor::stack::<5>(plain.to_vec(), 0).inner();
-    let shape = [3, metrics, tokens, batch, block];
-    let found = Tensor::<5>::from_data(TensorData::new(quantiles, shape), &handle());
-    close(found, expected, "quantiles");
+    assert_eq!(expected.dims(), [3, metrics, tokens, batch, block]);
+    near(&quantiles, &self::numbers(expected), "quantiles");
     check!(
         [numbers],
         head_loss(numbers.clone(), inputs.clone()),

@@ -5,6 +5,7 @@
 use super::*;
 use crate::batch::Assembler;
 use crate::config::TftConfig;
+use crate::device::Device;
 use crate::devices::Devices;
 use crate::domain::Domain;
 use crate::eval;
@@ -117,6 +118,18 @@ fn the_gradients_of_a_step_are_those_of_one_device() {
     let cut = gradients(1, &sizes(), 13);
     for count in [2, 3, 4] {
         check_same(&gradients(count, &sizes(), 13), &cut);
+    }
+}
+
+#[test]
+fn every_device_gives_the_gradients_of_the_first_and_together_with_it() {
+    let on = |devices: &Devices| gradients_on(devices, Precision::F32, &exact(), 25);
+    let first = Device::available()[0];
+    let expected = on(&first.into());
+    for other in Device::available() {
+        check_within(1e-4, &on(&other.into()), &expected);
+        let both = format!("{first},{other}").parse().unwrap();
+        check_within(1e-4, &on(&both), &expected);
     }
 }
 
