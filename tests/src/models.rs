@@ -168,7 +168,11 @@ pub fn announce(site: &Site, version: &str) {
     );
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+///
+/// # Panics
+/// When a file cannot be read or written.
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("make a folder");
     for entry in std::fs::read_dir(from).expect("list a folder") {
         let entry = entry.expect("list a folder");
