@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod demo;
 mod ends;
+mod html;
 mod kafka;
 mod refusal;
 mod roles;

@@ -1,14 +1,13 @@
 //! What stands beside each model for people to read: `report.json`, and `report.html` drawn from it.
 //!
 //! * `samples`: forecasts of some servers beside what came, and what drove them.
-//! * `page`: the page; `charts`: its drawings, of which `svg` has the parts.
+//! * `page`: the page; `charts`: its drawings. What both are made of is [`crate::html`]'s.
 //!
 //! The page needs nothing but itself: no script, no font, no address. All names are escaped.
 
 mod charts;
 mod page;
 mod samples;
-mod svg;
 
 use anyhow::{Context as _, Result};
 use contract::Contract;

@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use tft::EpochInfo;
 use tft::eval::MetricReport;
 
-use super::svg::{Anchor, Frame, band, grid, line, number, range, text};
 use super::{Fan, Weight};
+use crate::html::bars::{Bar, bars, centre, name, rows};
+use crate::html::svg::{Anchor, Frame, band, grid, line, number, range, text};
 
 const WIDTH: f64 = 640.0;
-/// Height of a row of names.
-const ROW: f64 = 22.0;
 /// Room for names at the left.
 const NAMES: f64 = 170.0;
 
@@ -55,7 +54,7 @@ fn epochs(frame: &Frame, history: &[EpochInfo]) -> String {
 
 /// Share of the actual values below each quantile, one row a metric; vertical lines at the nominal shares.
 pub(super) fn calibration(metrics: &[(String, MetricReport)]) -> String {
-    let frame = rows(metrics.len(), 26.0, [0.0, 1.0]);
+    let frame = rows(metrics.len(), NAMES, 26.0, [0.0, 1.0]);
     let mut content = String::new();
     for nominal in [0.1, 0.5, 0.9] {
         let x = frame.x(nominal);
@@ -71,9 +70,9 @@ pub(super) fn calibration(metrics: &[(String, MetricReport)]) -> String {
             &number(nominal),
         ));
     }
-    for (row, (name, metric)) in metrics.iter().enumerate() {
+    for (row, (metric_name, metric)) in metrics.iter().enumerate() {
         let y = centre(row);
-        content.push_str(&text(NAMES - 10.0, y + 4.0, Anchor::End, name));
+        content.push_str(&name(&frame, row, metric_name));
         for (class, share) in ["low", "mid", "high"].into_iter().zip(metric.calibration) {
             let Some(share) = share.filter(|s| s.is_finite()) else {
                 continue;
@@ -92,36 +91,13 @@ pub(super) fn calibration(metrics: &[(String, MetricReport)]) -> String {
 pub(super) fn weights(weights: &[Weight]) -> String {
     let mut sorted: Vec<&Weight> = weights.iter().filter(|w| w.weight.is_finite()).collect();
     sorted.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-    let most = sorted.first().map_or(1.0, |w| f64::from(w.weight));
-    let frame = rows(sorted.len(), 8.0, [0.0, most * 1.15]);
-    let mut content = String::new();
-    for (row, weight) in sorted.iter().enumerate() {
-        let (y, value) = (centre(row), f64::from(weight.weight));
-        let (from, to) = (frame.x(0.0), frame.x(value.max(0.0)));
-        content.push_str(&text(NAMES - 10.0, y + 4.0, Anchor::End, &weight.name));
-        let _ = write!(
-            content,
-            r#"<rect class="bar" x="{from:.1}" y="{:.1}" width="{:.1}" height="12"/>"#,
-            y - 6.0,
-            to - from
-        );
-        content.push_str(&text(to + 6.0, y + 4.0, Anchor::Start, &number(value)));
-    }
-    frame.svg("Weights of the inputs", &content)
-}
-
-fn rows(count: usize, bottom: f64, x: [f64; 2]) -> Frame {
-    Frame {
-        width: WIDTH,
-        height: count as f64 * ROW + bottom,
-        margin: [NAMES, 0.0, 20.0, bottom],
-        x,
-        y: [0.0, 1.0],
-    }
-}
-
-fn centre(row: usize) -> f64 {
-    (row as f64 + 0.5) * ROW
+    let of = |weight: &&Weight| Bar {
+        name: weight.name.clone(),
+        length: weight.weight.into(),
+        note: number(weight.weight.into()),
+    };
+    let sorted: Vec<Bar> = sorted.iter().map(of).collect();
+    bars("Weights of the inputs", NAMES, &sorted, None)
 }
 
 /// One metric of one server: the past, the forecast and what came.

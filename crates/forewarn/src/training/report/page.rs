@@ -1,31 +1,9 @@
 //! The page around the drawings.
 
-use std::fmt::Write as _;
-
 use tft::eval::{Interval, Pooled};
 
-use super::svg::escape;
 use super::{ModelReport, charts};
-
-/// No address at all may be fetched; the style stands in the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-
-const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--paper:#fff;--line:#d1d9e0;--model:#0969da;--band:#0969da33;--actual:#1b1f24;--other:#bc4c00}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--paper:#0d1117;--line:#3d444d;--model:#4493f8;--band:#4493f840;--actual:#e6edf3;--other:#db6d28}}
-body{margin:0 auto;max-width:60rem;padding:1.5rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin-top:2rem}
-p.note,figcaption,dt{color:var(--soft)}
-ul.claims li:first-child{font-weight:600}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dd{margin:0;overflow-wrap:anywhere}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,ul+.wide :is(th,td){text-align:left}
-figure{margin:1rem 0}svg{width:100%;max-width:48rem;height:auto}
-svg text{fill:var(--soft);font:11px system-ui,sans-serif}
-path{fill:none;stroke-width:1.5}path.grid{stroke:var(--line);stroke-width:1}path.nominal{stroke:var(--soft);stroke-dasharray:4 3;stroke-width:1}
-path.model{stroke:var(--model);stroke-width:2}path.train{stroke:var(--other)}path.actual{stroke:var(--actual)}polygon.band{fill:var(--band)}
-circle.model,circle.mid,rect.bar{fill:var(--model)}circle.train,circle.high{fill:var(--other)}circle.actual{fill:var(--actual)}circle.low{fill:var(--soft)}
-";
+use crate::html::{self, escape, figure, section, shown, table};
 
 /// What may be claimed after how many epochs, whatever the model.
 const RULES: [(&str, &str); 4] = [
@@ -67,22 +45,7 @@ pub(in super::super) fn page(report: &ModelReport<'_>) -> String {
         samples(report),
         facts(report),
     ];
-    let title = escape(&format!("Model {}", report.version));
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width\"/>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"/><title>{title}</title><style>{STYLE}</style></head>\n\
-         <body><h1>{title}</h1>\n{}</body></html>\n",
-        sections.concat()
-    )
-}
-
-fn section(title: &str, content: &str) -> String {
-    format!("<section><h2>{title}</h2>{content}</section>\n")
-}
-
-fn figure(title: &str, drawing: &str, caption: &str) -> String {
-    let content = format!("<figure>{drawing}<figcaption>{caption}</figcaption></figure>");
-    section(title, &content)
+    html::page(&format!("Model {}", report.version), &sections.concat())
 }
 
 fn claims(report: &ModelReport<'_>) -> String {
@@ -100,26 +63,6 @@ fn claims(report: &ModelReport<'_>) -> String {
         "What may be claimed",
         &format!("<ul class=\"claims\">{said}</ul>{rules}"),
     )
-}
-
-fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut html = String::from("<div class=\"wide\"><table><thead><tr>");
-    for name in header {
-        let _ = write!(html, "<th>{}</th>", escape(name));
-    }
-    html.push_str("</tr></thead><tbody>");
-    for row in rows {
-        html.push_str("<tr>");
-        for cell in row {
-            let _ = write!(html, "<td>{}</td>", escape(cell));
-        }
-        html.push_str("</tr>");
-    }
-    html + "</tbody></table></div>"
-}
-
-fn shown(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3}"))
 }
 
 fn with_interval(value: Option<f64>, interval: Option<Interval>) -> String {
@@ -219,12 +162,7 @@ fn samples(report: &ModelReport<'_>) -> String {
             "{} ({}), {} in {}, issued {}",
             fan.server, fan.profile, fan.metric, fan.unit, fan.issued_at
         );
-        let _ = write!(
-            content,
-            "<figure>{}<figcaption>{}</figcaption></figure>",
-            charts::fan(fan),
-            escape(&caption)
-        );
+        content.push_str(&html::drawn(&charts::fan(fan), &escape(&caption)));
     }
     let note = "<p class=\"note\">From the validation part. Black or white: what was measured. Blue: P50, in the band P10–P90.</p>";
     section("Sample forecasts", &(note.to_owned() + &content))
@@ -253,9 +191,5 @@ fn facts(report: &ModelReport<'_>) -> String {
             .iter()
             .map(|by| ("Simulated by", by.clone())),
     );
-    let mut list = String::from("<dl>");
-    for (name, value) in facts {
-        let _ = write!(list, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
-    }
-    section("Training", &(list + "</dl>"))
+    section("Training", &html::facts(facts))
 }

@@ -4,28 +4,28 @@ use std::fmt::Write as _;
 
 /// A drawing's size and the values that its corners stand for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Frame {
-    pub(super) width: f64,
-    pub(super) height: f64,
+pub(crate) struct Frame {
+    pub(crate) width: f64,
+    pub(crate) height: f64,
     /// Room around the plot: left, top, right, bottom.
-    pub(super) margin: [f64; 4],
-    pub(super) x: [f64; 2],
-    pub(super) y: [f64; 2],
+    pub(crate) margin: [f64; 4],
+    pub(crate) x: [f64; 2],
+    pub(crate) y: [f64; 2],
 }
 
 impl Frame {
-    pub(super) fn x(&self, value: f64) -> f64 {
+    pub(crate) fn x(&self, value: f64) -> f64 {
         let [left, _, right, _] = self.margin;
         left + (self.width - left - right) * share(value, self.x)
     }
 
-    pub(super) fn y(&self, value: f64) -> f64 {
+    pub(crate) fn y(&self, value: f64) -> f64 {
         let [_, top, _, bottom] = self.margin;
         self.height - bottom - (self.height - top - bottom) * share(value, self.y)
     }
 
     /// The whole drawing; `label` says what it shows to who cannot see it.
-    pub(super) fn svg(&self, label: &str, content: &str) -> String {
+    pub(crate) fn svg(&self, label: &str, content: &str) -> String {
         format!(
             r#"<svg viewBox="0 0 {:.0} {:.0}" role="img" aria-label="{}">{content}</svg>"#,
             self.width,
@@ -45,7 +45,7 @@ fn share(value: f64, [from, to]: [f64; 2]) -> f64 {
 }
 
 /// Text that is safe in content and in quoted attributes. Control characters, which no XML may hold, are left out.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -62,7 +62,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// The range of the finite values with a little room; 0 to 1 of none.
-pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
+pub(crate) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
     let values = values.filter(|v| v.is_finite());
     let found = values.fold(None, |range: Option<[f64; 2]>, v| {
         Some(range.map_or([v, v], |[low, high]| [low.min(v), high.max(v)]))
@@ -75,7 +75,7 @@ pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
 }
 
 /// A line through the points; one that is absent breaks it, and one that stands alone is a dot.
-pub(super) fn line(frame: &Frame, class: &str, points: &[(f64, Option<f64>)]) -> String {
+pub(crate) fn line(frame: &Frame, class: &str, points: &[(f64, Option<f64>)]) -> String {
     let (mut path, mut dots) = (String::new(), String::new());
     for run in points.split(|(_, y)| !y.is_some_and(f64::is_finite)) {
         for (at, (x, y)) in run.iter().enumerate() {
@@ -97,7 +97,7 @@ pub(super) fn line(frame: &Frame, class: &str, points: &[(f64, Option<f64>)]) ->
 }
 
 /// The area between two lines over the same places.
-pub(super) fn band(frame: &Frame, class: &str, x: &[f64], low: &[f32], high: &[f32]) -> String {
+pub(crate) fn band(frame: &Frame, class: &str, x: &[f64], low: &[f32], high: &[f32]) -> String {
     let point = |(x, y): (&f64, &f32)| format!("{:.1},{:.1}", frame.x(*x), frame.y((*y).into()));
     let up = x.iter().zip(high).map(point);
     let down = x.iter().zip(low).rev().map(point);
@@ -110,13 +110,13 @@ pub(super) fn band(frame: &Frame, class: &str, x: &[f64], low: &[f32], high: &[f
 
 /// Which end of a text stands at its place.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
 }
 
-pub(super) fn text(x: f64, y: f64, anchor: Anchor, content: &str) -> String {
+pub(crate) fn text(x: f64, y: f64, anchor: Anchor, content: &str) -> String {
     let anchor = match anchor {
         Anchor::Start => "start",
         Anchor::Middle => "middle",
@@ -129,7 +129,7 @@ pub(super) fn text(x: f64, y: f64, anchor: Anchor, content: &str) -> String {
 }
 
 /// Horizontal lines at round values, each with its number.
-pub(super) fn grid(frame: &Frame) -> String {
+pub(crate) fn grid(frame: &Frame) -> String {
     let [left, _, right, _] = frame.margin;
     let mut lines = String::new();
     for value in ticks(frame.y) {
@@ -165,7 +165,7 @@ fn ticks([from, to]: [f64; 2]) -> Vec<f64> {
 }
 
 /// A number as a reader wants it: three or four digits that matter.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 1_000.0 => 0,
         v if v >= 10.0 => 1,
