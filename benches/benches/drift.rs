@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use contract::Contract;
-use drift::{BaselineBuilder, PaneBuilder, RowOutcome};
+use drift::{Baseline, PaneBuilder, Row, RowOutcome};
 use serde_json::json;
 
 const SERVERS: usize = 90;
@@ -37,11 +37,13 @@ fn main() -> Result<()> {
         .map(|server| format!("server-{server}"))
         .collect();
 
-    let mut builder = BaselineBuilder::new(&contract);
-    for (row, values) in rows().take(288 * SERVERS) {
-        builder.add(row % SERVERS % profiles, bucket(row), values);
-    }
-    let (baseline, _) = builder.finish("bench");
+    let known = rows().take(288 * SERVERS).map(|(row, values)| Row {
+        server: &names[row % SERVERS],
+        profile: row % SERVERS % profiles,
+        bucket: bucket(row),
+        values,
+    });
+    let (baseline, _) = Baseline::learn("bench", &contract, known);
     let mut builder = PaneBuilder::new(Arc::clone(&contract), Arc::new(baseline), 0, None)?;
 
     let begun = Instant::now();

@@ -6,7 +6,7 @@ mod fixtures;
 
 use contract::codec::{ArchiveColumns, Record, decode, encode, to_json};
 use contract::record::*;
-use contract::schema::{avro_schema, fingerprint_crc64};
+use contract::schema::{avro_schema, compatible, fingerprint_crc64};
 use contract::{Fixed, Topic};
 use fixtures::*;
 use serde_json::json;
@@ -127,6 +127,65 @@ fn claimed_lengths_are_not_believed() {
     ]
     .concat();
     assert_eq!(decode::<Alert>(&value).unwrap_err().reason(), "malformed");
+}
+
+/// Takes out what came later.
+fn without(schema: &mut serde_json::Value, later: &[&str]) {
+    match schema {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| without(item, later)),
+        serde_json::Value::Object(object) => {
+            if let Some(serde_json::Value::Array(fields)) = object.get_mut("fields") {
+                fields.retain(|field| !later.contains(&field["name"].as_str().unwrap()));
+            }
+            object.values_mut().for_each(|value| without(value, later));
+        }
+        _ => {}
+    }
+}
+
+/// A value that was written when the schema had not got these fields is read; both schemas read each other's values.
+#[track_caller]
+fn check_earlier<T: Record + PartialEq + std::fmt::Debug>(
+    record: &T,
+    later: &[&str],
+    expected: &T,
+) {
+    let today = avro_schema(T::TOPIC, &vm());
+    let mut earlier: serde_json::Value = serde_json::from_str(&today).unwrap();
+    without(&mut earlier, later);
+    let earlier = earlier.to_string();
+    compatible(&earlier, &today).unwrap();
+    // Written by apache-avro, which leaves out what its schema does not have.
+    let [today, was] = [&today, &earlier].map(|s| apache_avro::Schema::parse_str(s).unwrap());
+    let mut body = &encode(record).unwrap()[10..];
+    let value = apache_avro::from_avro_datum(&today, &mut body, Some(&was)).unwrap();
+    let body = apache_avro::to_avro_datum(&was, value).unwrap();
+    let fingerprint = fingerprint_crc64(&earlier).unwrap();
+    let value = [&[0xC3, 0x01], fingerprint.as_slice(), &body].concat();
+    assert_eq!(&decode::<T>(&value).unwrap(), expected);
+    // A reader of today's schema by the specification finds the same.
+    let resolved = apache_avro::from_avro_datum(&was, &mut body.as_slice(), Some(&today)).unwrap();
+    let again = apache_avro::to_avro_datum(&today, resolved).unwrap();
+    assert_eq!(again, encode(expected).unwrap()[10..]);
+}
+
+#[test]
+fn what_was_written_before_servers_were_named_is_read() {
+    let (mut old, mut old_pane) = (report(), pane());
+    old.known_servers = 0;
+    old.server_drift.clear();
+    old.new_servers = 0;
+    old.new_names.clear();
+    let later = ["known_servers", "server_drift", "new_servers", "new_names"];
+    check_earlier(&report(), &later, &old);
+    old_pane.new_servers = 0;
+    old_pane.new_names.clear();
+    old_pane.metrics[0].furthest.clear();
+    check_earlier(
+        &pane(),
+        &["furthest", "new_servers", "new_names"],
+        &old_pane,
+    );
 }
 
 #[test]

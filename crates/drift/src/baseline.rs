@@ -1,19 +1,32 @@
 //! What the model learnt from: per profile and metric a histogram, a mean and a standard deviation, of all and by hour of the
 //! week, and what quiet days look like ([`Detector`]).
 //!
-//! It is built from the training window, stored beside the model and replaced with it. Metrics that the contract marks
-//! monotone have no cell: they are not judged.
+//! It is learnt from the training window ([`Baseline::learn`]), stored beside the model and replaced with it. Metrics that the contract
+//! marks monotone have no cell: they are not judged.
 //!
 //! How it is stored: [`crate::BaselineRow`].
 
 use contract::Contract;
 
-use crate::hours::{HourCell, HourSums};
+use crate::hours::HourCell;
 use crate::measures;
+use crate::servers::Servers;
 use crate::shift::detector::Detector;
-use crate::shift::history::History;
-use crate::shift::season::{HOURS, bucket_hour};
-use crate::sketch::{Sketch, bin_of};
+use crate::shift::season::Season;
+use crate::sketch::bin_of;
+
+/// One row of rollups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row<'a> {
+    /// The server's name.
+    pub server: &'a str,
+    /// Index of its profile in the contract.
+    pub profile: usize,
+    /// Start of the bucket, ms.
+    pub bucket: i64,
+    /// In the contract's order, NaN for a gap.
+    pub values: &'a [f32],
+}
 
 /// A stored baseline that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -57,8 +70,11 @@ pub struct Cell {
     pub mean: f64,
     /// Their standard deviation (n − 1 in the denominator), 0 for fewer than two.
     pub sd: f64,
-    /// The same by hour of the week, Monday 00:00 first; none until [`Baseline::learn_hours`].
+    /// The same by hour of the week, Monday 00:00 first; none in a baseline that was stored without.
     pub hours: Vec<HourCell>,
+    /// What servers are held against: the mean over them by hour of the week, in which what the training window cannot tell from noise is
+    /// shrunk away; none of a cell without values.
+    pub season: Option<Season>,
 }
 
 impl Cell {
@@ -86,44 +102,30 @@ pub struct Baseline {
     pub detector: Option<Detector>,
     /// `[profile][metric]`, in the contract's order.
     pub(crate) cells: Vec<Vec<Cell>>,
+    /// What is usual of each server.
+    pub(crate) servers: Servers,
 }
 
 impl Baseline {
+    /// What a profile's metrics usually are at an hour of the week, in the contract's order; 0 where nothing is known.
+    #[must_use]
+    pub(crate) fn usual_at(&self, profile: usize, hour: usize) -> Vec<f64> {
+        let cells = self.cells.get(profile).map_or(&[][..], Vec::as_slice);
+        let at = |cell: &Cell| cell.season.as_ref()?.hours.get(hour).copied();
+        let usual = cells.iter().map(|cell| at(cell).map_or(0.0, f64::from));
+        usual.collect()
+    }
+
+    /// Servers that the baseline knows.
+    #[must_use]
+    pub fn num_servers(&self) -> usize {
+        self.servers.len()
+    }
+
     /// The cell of a profile and metric; `None` for indices that the contract does not have.
     #[must_use]
     pub fn cell(&self, profile: usize, metric: usize) -> Option<&Cell> {
         self.cells.get(profile)?.get(metric)
-    }
-
-    /// Counts the rows once more, by hour of the week in the contract's zone: those that the [`BaselineBuilder`] counted, profile, start
-    /// of the bucket and values each. A second pass, because the bins are known only after the first.
-    pub fn learn_hours<'a>(
-        &mut self,
-        contract: &Contract,
-        rows: impl IntoIterator<Item = (usize, i64, &'a [f32])>,
-    ) {
-        let metrics = contract.num_metrics();
-        let mut sums: Vec<Vec<HourSums>> = vec![Vec::new(); self.cells.len() * metrics];
-        for (profile, bucket, values) in rows {
-            let Some(cells) = self.cells.get(profile) else {
-                continue;
-            };
-            let (hour, _) = bucket_hour(contract.time_zone, bucket, contract.step_ms());
-            let sums = sums.iter_mut().skip(profile * metrics);
-            for ((hours, cell), &value) in sums.zip(cells).zip(values) {
-                if cell.n == 0 || !value.is_finite() {
-                    continue;
-                }
-                hours.resize_with(HOURS, HourSums::default);
-                if let Some(sums) = hours.get_mut(hour) {
-                    sums.count(value, cell.bin(value), cell.counts.len());
-                }
-            }
-        }
-        for (cell, hours) in self.cells.iter_mut().flatten().zip(sums) {
-            let bins = cell.counts.len();
-            cell.hours = hours.into_iter().map(|sums| sums.finish(bins)).collect();
-        }
     }
 
     pub(crate) fn check_contract(&self, contract: &Contract) -> Result<(), BaselineError> {
@@ -148,185 +150,4 @@ pub(crate) fn check_contract(
 
 pub(crate) fn empty_cells(contract: &Contract) -> Vec<Vec<Cell>> {
     vec![vec![Cell::default(); contract.num_metrics()]; contract.profiles.len()]
-}
-
-/// Collects a training window, in any order of rows; memory is bounded by profiles × metrics, see [`Sketch`].
-#[derive(Debug)]
-pub struct BaselineBuilder {
-    contract: String,
-    judged: Vec<bool>,
-    gathered: Vec<Vec<Gathered>>,
-    history: History,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Gathered {
-    sketch: Sketch,
-    mean: f64,
-    m2: f64,
-}
-
-impl Gathered {
-    fn add(&mut self, value: f32) {
-        self.sketch.add(value);
-        // Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
-        let delta = f64::from(value) - self.mean;
-        self.mean += delta / self.sketch.n() as f64;
-        self.m2 += delta * (f64::from(value) - self.mean);
-    }
-
-    fn finish(&self) -> Cell {
-        let n = self.sketch.n();
-        if n == 0 {
-            return Cell::default();
-        }
-        let edges = self.sketch.edges();
-        Cell {
-            counts: self.sketch.counts(&edges),
-            edges,
-            n,
-            mean: self.mean,
-            sd: if n < 2 {
-                0.0
-            } else {
-                (self.m2 / (n - 1) as f64).max(0.0).sqrt()
-            },
-            hours: Vec::new(),
-        }
-    }
-}
-
-impl BaselineBuilder {
-    /// Nothing yet, for the profiles and metrics of `contract`.
-    #[must_use]
-    pub fn new(contract: &Contract) -> BaselineBuilder {
-        BaselineBuilder {
-            contract: contract.fingerprint().to_owned(),
-            judged: contract
-                .metrics
-                .iter()
-                .map(|metric| !metric.monotone)
-                .collect(),
-            gathered: vec![
-                vec![Gathered::default(); contract.num_metrics()];
-                contract.profiles.len()
-            ],
-            history: History::new(contract.profiles.len() * contract.num_metrics()),
-        }
-    }
-
-    /// Counts one row of rollups: `bucket` is its start, `values` are in the contract's order, NaN for a gap. A profile that the
-    /// contract does not have is left out.
-    pub fn add(&mut self, profile: usize, bucket: i64, values: &[f32]) {
-        let metrics = self.judged.len();
-        let Some(gathered) = self.gathered.get_mut(profile) else {
-            return;
-        };
-        if let Some(sums) = self.history.bucket(bucket) {
-            let cells = sums.iter_mut().skip(profile * metrics);
-            for ((sums, &value), &judged) in cells.zip(values).zip(&self.judged) {
-                if judged && value.is_finite() {
-                    sums.count(value);
-                }
-            }
-        }
-        for ((gathered, &value), &judged) in gathered.iter_mut().zip(values).zip(&self.judged) {
-            if judged && value.is_finite() {
-                gathered.add(value);
-            }
-        }
-    }
-
-    /// The baseline, not yet calibrated, and what [`crate::calibrate()`] needs beside it.
-    #[must_use]
-    pub fn finish(self, id: &str) -> (Baseline, History) {
-        let baseline = Baseline {
-            id: id.to_owned(),
-            contract: self.contract.clone(),
-            detector: None,
-            cells: self
-                .gathered
-                .iter()
-                .map(|cells| cells.iter().map(Gathered::finish).collect())
-                .collect(),
-        };
-        (baseline, self.history)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn contract() -> Contract {
-        Contract::shipped("linborg").unwrap()
-    }
-
-    fn row_of(contract: &Contract, metric: &str, value: f32) -> Vec<f32> {
-        let mut values = vec![f32::NAN; contract.num_metrics()];
-        values[contract.metric_index(metric).unwrap()] = value;
-        values
-    }
-
-    #[test]
-    fn moments_by_hand() {
-        // np.mean and np.std(ddof=1) of [12, 15, 11, 18, 14]: 14, sqrt(7.5).
-        let contract = contract();
-        let cpu = contract.metric_index("cpu_user_pct").unwrap();
-        let mut builder = BaselineBuilder::new(&contract);
-        for value in [12.0, 15.0, f32::NAN, 11.0, f32::INFINITY, 18.0, 14.0] {
-            builder.add(2, 0, &row_of(&contract, "cpu_user_pct", value));
-        }
-        builder.add(99, 0, &row_of(&contract, "cpu_user_pct", 1.0));
-        let (baseline, _) = builder.finish("b");
-        let cell = baseline.cell(2, cpu).unwrap();
-        assert_eq!((cell.n, cell.mean), (5, 14.0));
-        assert!((cell.sd - 7.5_f64.sqrt()).abs() < 1e-12);
-        // 3 sd above the mean: 22.215838…
-        assert!(
-            cell.is_outlier(22.3)
-                && !cell.is_outlier(22.2)
-                && cell.is_outlier(5.7)
-                && !cell.is_outlier(5.8)
-        );
-        assert_eq!(baseline.cell(0, cpu), Some(&Cell::default()));
-        assert_eq!(baseline.cell(99, 0), None);
-    }
-
-    #[test]
-    fn what_never_varied_has_no_outliers() {
-        let contract = contract();
-        let mut builder = BaselineBuilder::new(&contract);
-        for _ in 0..50 {
-            builder.add(0, 0, &row_of(&contract, "disk_usage_pct", 64.1));
-        }
-        let (baseline, _) = builder.finish("b");
-        let cell = baseline
-            .cell(0, contract.metric_index("disk_usage_pct").unwrap())
-            .unwrap();
-        assert!(!cell.is_outlier(99.0));
-    }
-
-    #[test]
-    fn monotone_metrics_are_not_judged() {
-        let contract = contract();
-        let uptime = contract
-            .metrics
-            .iter()
-            .position(|metric| metric.monotone)
-            .unwrap();
-        let mut builder = BaselineBuilder::new(&contract);
-        builder.add(0, 0, &vec![1.0; contract.num_metrics()]);
-        let (baseline, _) = builder.finish("b");
-        assert_eq!(baseline.cell(0, uptime).unwrap().n, 0);
-        assert_eq!(
-            baseline.rows(&contract).len(),
-            contract
-                .metrics
-                .iter()
-                .filter(|metric| !metric.monotone)
-                .count()
-        );
-    }
 }

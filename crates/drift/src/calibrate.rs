@@ -9,24 +9,11 @@ use std::sync::Arc;
 use contract::Contract;
 use contract::record::{Pane, Prediction};
 
-use crate::baseline::{Baseline, BaselineError};
+use crate::baseline::{Baseline, BaselineError, Row};
 use crate::pane::{PaneBuilder, RowOutcome};
 use crate::shift::detector::Detector;
 use crate::shift::history::{BucketSums, History};
 use crate::sums::HORIZON_MINUTES;
-
-/// A row of rollups that the model and the baseline have not seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HeldOutRow<'a> {
-    /// The server's name.
-    pub server: &'a str,
-    /// Index of its profile in the contract.
-    pub profile: usize,
-    /// Start of the bucket, ms.
-    pub bucket: i64,
-    /// In the contract's order, NaN for a gap.
-    pub values: &'a [f32],
-}
 
 /// On how much the calibration rests.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -71,7 +58,7 @@ pub fn calibrate<'a>(
     baseline: &mut Baseline,
     mut history: History,
     model_version: &str,
-    rows: impl IntoIterator<Item = HeldOutRow<'a>>,
+    rows: impl IntoIterator<Item = Row<'a>>,
     forecasts: impl IntoIterator<Item = Prediction>,
 ) -> Result<CalibrationFacts, CalibrationError> {
     let shared = Arc::new(baseline.clone());

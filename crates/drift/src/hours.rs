@@ -218,6 +218,7 @@ mod tests {
             mean: whole.mean,
             sd: (whole.m2 / whole.n as f64).sqrt(),
             hours,
+            season: None,
         }
     }
 
@@ -284,6 +285,7 @@ mod tests {
             sd: 1.0,
             edges: vec![3.0],
             hours: Vec::new(),
+            season: None,
         };
         let expected = cell.expected(&shares(&[(3, 12)]));
         assert_eq!((expected.counts, expected.mean), (vec![1, 2], 4.0));

@@ -2,7 +2,7 @@
 //!
 //! Rows of rollups and forecasts go into a [`PaneBuilder`], one per partition, which gives 5-minute panes; one [`Windows`]
 //! merges the panes of all partitions into the last hour and the last day and reports on them against the [`Baseline`]
-//! that was built ([`BaselineBuilder`]) and calibrated ([`calibrate()`]) when the model was trained.
+//! that was learnt ([`Baseline::learn`]) and calibrated ([`calibrate()`]) when the model was trained.
 //!
 //! | module | decides |
 //! |---|---|
@@ -22,10 +22,12 @@ pub mod fixed;
 mod forecasts;
 mod hours;
 mod judge;
+mod learn;
 pub mod measures;
 mod packed;
 mod pane;
 mod report;
+mod servers;
 pub mod shift;
 pub mod sketch;
 mod stored;
@@ -33,15 +35,16 @@ mod sums;
 mod windows;
 mod words;
 
-pub use baseline::{Baseline, BaselineBuilder, BaselineError, Cell};
-pub use calibrate::{CalibrationError, CalibrationFacts, HeldOutRow, calibrate};
+pub use baseline::{Baseline, BaselineError, Cell, Row};
+pub use calibrate::{CalibrationError, CalibrationFacts, calibrate};
 pub use forecasts::{ForecastOutcome, MAX_AHEAD_STEPS, MAX_SERVERS};
 pub use hours::HourCell;
 pub use judge::MIN_VALUES;
 pub use measures::{Calibration, Limits, Measures, Policy, Status};
 pub use pane::{MAX_BUCKET_SERVERS, MAX_OPEN_BUCKETS, PaneBuilder, RowOutcome};
 pub use report::{MIN_COVERAGE, ReportRequest};
-pub use stored::{BaselineHead, BaselineRow, HoursRow, SignalRow};
+pub use servers::{MAX_KNOWN_SERVERS, MIN_SERVER_VALUES};
+pub use stored::{BaselineHead, BaselineRow, HoursRow, ServersRow, SignalRow};
 pub use sums::HORIZON_MINUTES;
 pub use windows::{MAX_PANES, PaneOutcome, WINDOW_MINUTES, Windows};
 pub use words::compared;

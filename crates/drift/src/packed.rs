@@ -2,7 +2,7 @@
 //!
 //! A day holds 288 panes per partition and profile, and a repeat must be able to replace any of them, so each is kept. As
 //! a struct one takes some 15 KiB, packed (variable-length integers, empty bins left out) some 1.5 KiB where few
-//! servers share a partition and profile.
+//! servers share a partition and profile; 1 KiB more in the worst hours, when three servers are far from their usual in every metric.
 //!
 //! Invariant: [`Packed::apply`] adds exactly what the pane held. The bytes are never stored or sent: they have no version.
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use contract::Contract;
 use contract::record::{Pane, PaneMetric};
 
+use crate::servers::{FURTHEST, MAX_SD};
 use crate::sums::{
     ErrorSums, HORIZON_MINUTES, MAX_BINS, MAX_VERSIONS, NUM_HORIZONS, ProfileSums, Sign,
 };
@@ -18,7 +19,7 @@ use crate::sums::{
 /// Most rows of one pane; more is no pane of ours. Sums of that many terms do not wrap.
 const MAX_ROWS: i64 = 1 << 31;
 
-/// Longest name of a model version or baseline that is kept.
+/// Longest name of a model version, a baseline or a server that is kept.
 pub(crate) const MAX_NAME_BYTES: usize = 256;
 
 /// See the module.
@@ -27,8 +28,20 @@ pub(crate) struct Packed {
     pub(crate) position: i64,
     pub(crate) servers: i32,
     pub(crate) rows: i64,
+    pub(crate) new_servers: i32,
     bytes: Box<[u8]>,
     versions: Box<[Arc<str>]>,
+    /// Written by [`write_named`].
+    named: Box<[u8]>,
+}
+
+/// The servers that a pane names.
+#[derive(Debug, Default)]
+pub(crate) struct Named<'a> {
+    /// Metric, server, how far it is from its own usual in standard deviations.
+    pub(crate) away: Vec<(usize, &'a str, f64)>,
+    /// Those that the baseline does not know, the first by name.
+    pub(crate) new: Vec<&'a str>,
 }
 
 impl Packed {
@@ -43,6 +56,7 @@ impl Packed {
     ) -> Result<Packed, &'static str> {
         if pane.metrics.len() > contract.num_metrics()
             || pane.servers < 0
+            || !(0..=pane.servers).contains(&pane.new_servers)
             || !(0..=MAX_ROWS).contains(&pane.rows)
         {
             return Err("more metrics than the contract, or rows that cannot be");
@@ -55,6 +69,7 @@ impl Packed {
                 .and_then(|index| ordered.get_mut(index));
             *place.ok_or("a metric that the contract does not have")? = Some(metric);
         }
+        let named = write_named(&ordered, &pane.new_names)?;
         let mut versions: Vec<Arc<str>> = Vec::new();
         let mut bytes = Vec::new();
         for load in [pane.cpu_load, pane.mem_load] {
@@ -86,8 +101,10 @@ impl Packed {
             position: pane.position,
             servers: pane.servers,
             rows: pane.rows,
+            new_servers: pane.new_servers,
             bytes: bytes.into(),
             versions: versions.into(),
+            named,
         })
     }
 
@@ -97,6 +114,27 @@ impl Packed {
         // The bytes are our own and whole.
         let whole = self.apply_bytes(sums, sign);
         debug_assert!(whole.is_some(), "packed pane is cut short");
+    }
+
+    /// The servers that the pane names.
+    pub(crate) fn named(&self) -> Named<'_> {
+        let named = self.read_named();
+        debug_assert!(named.is_some(), "packed names are cut short");
+        named.unwrap_or_default()
+    }
+
+    fn read_named(&self) -> Option<Named<'_>> {
+        let mut reader = Reader(&self.named);
+        let mut named = Named::default();
+        for _ in 0..reader.count()? {
+            let metric = usize::try_from(reader.count()?).ok()?;
+            let sd = f64::from_le_bytes(reader.bytes(8)?.try_into().ok()?);
+            named.away.push((metric, reader.text()?, sd));
+        }
+        for _ in 0..reader.count()? {
+            named.new.push(reader.text()?);
+        }
+        Some(named)
     }
 
     fn apply_bytes(&self, sums: &mut ProfileSums, sign: Sign) -> Option<()> {
@@ -218,6 +256,50 @@ fn write_metric(
     Ok(())
 }
 
+/// Packs the names of servers, or says what does not hold.
+fn write_named(
+    metrics: &[Option<&PaneMetric>],
+    new_names: &[String],
+) -> Result<Box<[u8]>, &'static str> {
+    let metrics = || metrics.iter().enumerate();
+    let away = metrics().flat_map(|(index, metric)| {
+        let furthest = metric.map_or(&[][..], |metric| metric.furthest.as_slice());
+        furthest.iter().map(move |away| (index, away))
+    });
+    let is_many = |metric: &&PaneMetric| metric.furthest.len() > FURTHEST;
+    if new_names.len() > FURTHEST
+        || metrics()
+            .filter_map(|(_, metric)| *metric)
+            .any(|m| is_many(&m))
+    {
+        return Err("more than 3 servers named");
+    }
+    let mut bytes = Vec::new();
+    write(&mut bytes, away.clone().count() as u128);
+    for (metric, away) in away {
+        if !(-MAX_SD..=MAX_SD).contains(&away.sd) {
+            return Err("a distance that cannot be");
+        }
+        write(&mut bytes, metric as u128);
+        bytes.extend(away.sd.to_le_bytes());
+        write_text(&mut bytes, &away.server)?;
+    }
+    write(&mut bytes, new_names.len() as u128);
+    for name in new_names {
+        write_text(&mut bytes, name)?;
+    }
+    Ok(bytes.into())
+}
+
+fn write_text(bytes: &mut Vec<u8>, text: &str) -> Result<(), &'static str> {
+    if text.len() > MAX_NAME_BYTES {
+        return Err("a server's name is too long");
+    }
+    write(bytes, text.len() as u128);
+    bytes.extend(text.as_bytes());
+    Ok(())
+}
+
 fn zigzag(value: i128) -> u128 {
     ((value << 1) ^ (value >> 127)) as u128
 }
@@ -232,7 +314,18 @@ fn write(bytes: &mut Vec<u8>, mut value: u128) {
 
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::try_from(self.count()?).ok()?;
+        std::str::from_utf8(self.bytes(len)?).ok()
+    }
+
     fn unsigned(&mut self) -> Option<u128> {
         let mut value = 0;
         let mut shift = 0;

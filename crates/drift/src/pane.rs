@@ -16,6 +16,8 @@ use contract::record::{Pane, Prediction};
 
 use crate::baseline::{Baseline, BaselineError};
 use crate::forecasts::{ForecastOutcome, Forecasts};
+use crate::servers::Seen;
+use crate::shift::season::bucket_hour;
 use crate::sums::{LoadSums, MAX_VERSIONS, MetricSums};
 
 /// Most buckets that are open at a time: two hours at 5 minutes. Rows of a partition come in the order of their buckets,
@@ -55,17 +57,28 @@ struct OpenProfile {
     cpu: LoadSums,
     memory: LoadSums,
     metrics: Vec<MetricSums>,
+    servers: Seen,
 }
 
 impl OpenProfile {
-    fn new(num_metrics: usize) -> OpenProfile {
+    /// Nothing yet; `usual` is what its metrics are at the bucket's hour.
+    fn new(usual: Vec<f64>) -> OpenProfile {
         OpenProfile {
             position: 0,
             rows: 0,
             cpu: LoadSums::default(),
             memory: LoadSums::default(),
-            metrics: vec![MetricSums::default(); num_metrics],
+            metrics: vec![MetricSums::default(); usual.len()],
+            servers: Seen::new(usual),
         }
+    }
+
+    fn count_load(&mut self, contract: &Contract, values: &[f32]) {
+        let load = &contract.load;
+        self.cpu
+            .count(load.cpu.and_then(|metric| values.get(metric)));
+        self.memory
+            .count(load.memory.and_then(|metric| values.get(metric)));
     }
 }
 
@@ -153,11 +166,7 @@ impl PaneBuilder {
         if self.closed_before.is_some_and(|closed| bucket < closed) {
             return RowOutcome::Late;
         }
-        let num_metrics = self.contract.num_metrics();
-        if profile >= self.contract.profiles.len()
-            || values.len() != num_metrics
-            || bucket.rem_euclid(self.step_ms) != 0
-        {
+        if !self.is_of_contract(profile, bucket, values) {
             return RowOutcome::NotOfContract;
         }
         if !self.open.contains_key(&bucket) && self.open.len() >= MAX_OPEN_BUCKETS {
@@ -175,30 +184,25 @@ impl PaneBuilder {
             return RowOutcome::Full;
         }
         open.seen.insert(server.into());
-        let pane = open
-            .profiles
-            .entry(profile)
-            .or_insert_with(|| OpenProfile::new(num_metrics));
+        let baseline = &open.baseline;
+        let pane = open.profiles.entry(profile).or_insert_with(|| {
+            let (hour, _) = bucket_hour(self.contract.time_zone, bucket, self.step_ms);
+            OpenProfile::new(baseline.usual_at(profile, hour))
+        });
         pane.position = pane.position.max(position);
         pane.rows += 1;
-        pane.cpu
-            .count(self.contract.load.cpu.and_then(|metric| values.get(metric)));
-        pane.memory.count(
-            self.contract
-                .load
-                .memory
-                .and_then(|metric| values.get(metric)),
-        );
+        pane.count_load(&self.contract, values);
         for (metric, (sums, &value)) in pane.metrics.iter_mut().zip(values).enumerate() {
             let is_judged = self.judged.get(metric).copied().unwrap_or(false);
-            if let Some(cell) = open
-                .baseline
+            if let Some(cell) = baseline
                 .cell(profile, metric)
                 .filter(|_| is_judged && value.is_finite())
             {
                 sums.count_value(value, cell.bin(value), cell.is_outlier(value));
             }
         }
+        let known = baseline.servers.of(profile, server);
+        pane.servers.count(known, server, values);
         count_errors(
             &self.contract,
             &self.judged,
@@ -209,6 +213,12 @@ impl PaneBuilder {
             &mut pane.metrics,
         );
         RowOutcome::Counted
+    }
+
+    fn is_of_contract(&self, profile: usize, bucket: i64, values: &[f32]) -> bool {
+        profile < self.contract.profiles.len()
+            && values.len() == self.contract.num_metrics()
+            && bucket.rem_euclid(self.step_ms) == 0
     }
 
     /// Closes all buckets before `bucket` and gives their panes, by bucket and profile. Rows for them are late from
@@ -246,8 +256,10 @@ impl PaneBuilder {
             metrics.push(sums.to_record(
                 &self.contract.metrics.get(index)?.name,
                 cell.edges.len() + 1,
+                counted.servers.furthest(index),
             ));
         }
+        let (new_servers, new_names) = counted.servers.new_servers();
         Some(Pane {
             partition: self.partition,
             profile: self.contract.profiles.get(profile)?.name.clone(),
@@ -261,6 +273,8 @@ impl PaneBuilder {
             cpu_load: counted.cpu.to_record(),
             mem_load: counted.memory.to_record(),
             metrics,
+            new_servers,
+            new_names: new_names.to_vec(),
         })
     }
 

@@ -122,6 +122,7 @@ impl Windows {
             status
         };
         let contract = self.contract();
+        let servers = self.servers();
         let recommendation = words::recommendation(&words::Account {
             contract,
             request,
@@ -131,6 +132,7 @@ impl Windows {
             baseline,
             presence: &presence,
             drivers: &drivers,
+            servers: &servers,
         });
         let [hour, day] = &windows;
         let per = day.judged.measures.per.or(hour.judged.measures.per);
@@ -168,6 +170,10 @@ impl Windows {
             recommendation,
             missing_partitions: presence.missing,
             positions: presence.positions,
+            known_servers: i32::try_from(baseline.num_servers()).unwrap_or(i32::MAX),
+            server_drift: servers.away,
+            new_servers: i32::try_from(servers.num_new).unwrap_or(i32::MAX),
+            new_names: servers.new,
         })
     }
 

@@ -5,11 +5,13 @@
 //! not: the file itself.
 
 mod hours;
+mod servers;
 
 use contract::Contract;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Baseline, BaselineError, Cell, check_contract, empty_cells};
+use crate::servers::Servers;
 use crate::shift::detector::{Detector, DetectorHead, SignalModel};
 use crate::shift::history::Signal;
 use crate::shift::scan::{MAX_RHO, Noise};
@@ -17,6 +19,7 @@ use crate::shift::season::{HOURS, Season};
 use crate::sketch::MAX_EDGES;
 
 pub use self::hours::HoursRow;
+pub use self::servers::ServersRow;
 
 /// All of a [`Baseline`] that is not rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub struct BaselineHead {
     pub contract: String,
     /// Of [`Baseline::detector`].
     pub detector: Option<DetectorHead>,
+    /// The rows hold every server that was learnt from; false where they hold none, as the starter model's.
+    #[serde(default)]
+    pub knows_all_servers: bool,
 }
 
 /// One cell, as stored.
@@ -49,6 +55,9 @@ pub struct BaselineRow {
     /// Of [`Cell::hours`].
     #[serde(flatten)]
     pub hours: HoursRow,
+    /// What is usual of the profile's servers.
+    #[serde(flatten)]
+    pub servers: ServersRow,
     /// Of [`Detector::models`].
     pub signal_mean: Option<SignalRow>,
     /// Likewise.
@@ -132,6 +141,7 @@ impl Baseline {
             id: self.id.clone(),
             contract: self.contract.clone(),
             detector: self.detector.as_ref().map(Detector::head),
+            knows_all_servers: self.servers.is_whole,
         }
     }
 
@@ -163,6 +173,7 @@ impl Baseline {
                         .map(|&count| i64::try_from(count).unwrap_or(i64::MAX))
                         .collect(),
                     hours: HoursRow::of(cell),
+                    servers: ServersRow::of(&self.servers, row, column, cell),
                     signal_mean: signal(Signal::Mean),
                     signal_spread: signal(Signal::Spread),
                     signal_error: signal(Signal::Error),
@@ -185,6 +196,10 @@ impl Baseline {
         check_contract(&head.id, &head.contract, contract)?;
         let mut cells = empty_cells(contract);
         let mut models = Vec::new();
+        let mut servers = Servers {
+            profiles: vec![Default::default(); contract.profiles.len()],
+            is_whole: head.knows_all_servers,
+        };
         for row in rows {
             let damaged = |what| BaselineError::Damaged {
                 id: head.id.clone(),
@@ -204,6 +219,9 @@ impl Baseline {
                     models.push(stored.model(cell, signal).map_err(damaged)?);
                 }
             }
+            row.servers
+                .put(&mut servers, contract, (profile, metric), &cell)
+                .map_err(damaged)?;
             if let Some(place) = cells.get_mut(profile).and_then(|row| row.get_mut(metric)) {
                 *place = cell;
             }
@@ -227,6 +245,7 @@ impl Baseline {
             contract: head.contract,
             detector,
             cells,
+            servers,
         })
     }
 }
@@ -264,6 +283,7 @@ fn cell_of(row: &BaselineRow) -> Result<Cell, &'static str> {
     }
     Ok(Cell {
         hours: row.hours.hours(&counts)?,
+        season: row.servers.season()?,
         edges: row.edges.clone(),
         counts,
         n,
@@ -276,31 +296,34 @@ fn cell_of(row: &BaselineRow) -> Result<Cell, &'static str> {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::baseline::BaselineBuilder;
+    use crate::baseline::Row;
 
     fn stored() -> (Contract, Baseline) {
         let contract = Contract::shipped("linborg").unwrap();
-        let mut builder = BaselineBuilder::new(&contract);
         // Four days of three servers, so that quiet days are known.
+        let names = ["a", "b", "c"];
         let mut rows = Vec::new();
         for step in 0..4 * 288_i64 {
             for profile in 0..3_u16 {
                 for server in 0..3_u16 {
                     let value = f32::from((step * 31 % 97) as u16 + server) * 0.7;
                     let values = vec![value + f32::from(profile); contract.num_metrics()];
-                    rows.push((usize::from(profile), step * 300_000, values));
+                    rows.push((
+                        usize::from(profile),
+                        names[usize::from(server)],
+                        step,
+                        values,
+                    ));
                 }
             }
         }
-        let rows = || {
-            rows.iter()
-                .map(|(profile, bucket, values)| (*profile, *bucket, values.as_slice()))
-        };
-        for (profile, bucket, values) in rows() {
-            builder.add(profile, bucket, values);
-        }
-        let (mut baseline, history) = builder.finish("model-1");
-        baseline.learn_hours(&contract, rows());
+        let rows = rows.iter().map(|(profile, server, step, values)| Row {
+            server,
+            profile: *profile,
+            bucket: step * 300_000,
+            values,
+        });
+        let (mut baseline, history) = Baseline::learn("model-1", &contract, rows);
         let detector = Detector::learn(&history, contract.time_zone, contract.step_ms());
         assert!(detector.level().is_some() && !detector.models.is_empty());
         baseline.detector = Some(detector);
@@ -425,6 +448,30 @@ mod tests {
             &baseline,
             |row| row.hours.hour_counts[0] += 1,
             "hours that do not add up to the week",
+        );
+        check(
+            &contract,
+            &baseline,
+            |row| row.servers.server_season.truncate(24),
+            "a season of servers that has not 168 hours",
+        );
+        check(
+            &contract,
+            &baseline,
+            |row| row.servers.server_n.truncate(1),
+            "servers of different lengths",
+        );
+        check(
+            &contract,
+            &baseline,
+            |row| row.servers.server_sd[1] = f64::NAN,
+            "a server whose moments are not numbers",
+        );
+        check(
+            &contract,
+            &baseline,
+            |row| row.servers.server_n[2] += 1,
+            "servers with more values than there are",
         );
         check(
             &contract,

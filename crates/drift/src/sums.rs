@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use contract::Fixed;
-use contract::record::{HorizonError, PaneMetric, Sum};
+use contract::record::{HorizonError, PaneMetric, ServerAway, Sum};
 
 use crate::fixed::term;
 use crate::measures::MAX_RELATIVE_ERROR;
@@ -169,7 +169,12 @@ impl MetricSums {
         }
     }
 
-    pub(crate) fn to_record(&self, metric: &str, num_bins: usize) -> PaneMetric {
+    pub(crate) fn to_record(
+        &self,
+        metric: &str,
+        num_bins: usize,
+        furthest: &[ServerAway],
+    ) -> PaneMetric {
         let mut counts = self.counts.clone();
         counts.resize(num_bins, 0);
         let mut errors = Vec::new();
@@ -199,6 +204,7 @@ impl MetricSums {
             forecasts: self.forecasts,
             out_of_range: self.out_of_range,
             errors,
+            furthest: furthest.to_vec(),
         }
     }
 }

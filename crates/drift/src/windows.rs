@@ -1,4 +1,4 @@
-//! Merges panes of all partitions into the sliding windows.
+//! Merges panes of all partitions into the sliding windows; `servers` says which servers they name.
 //!
 //! A pane's key is (bucket, partition, profile, baseline); a repeat replaces. Panes of another baseline than the one a
 //! report asks for are kept but not merged: forecasters, pane builders and the merger change models at different moments.
@@ -9,6 +9,8 @@
 //! whatever the order of arrival (a property test holds this against summing anew); at most [`MAX_PANES`] are kept, none
 //! older than the watch's memory (28 hours) at the last report. What the watch says is a function of those panes.
 //! It is not: a clock. A window ends where the caller says.
+
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub enum PaneOutcome {
     /// As many as allowed are kept.
     Full,
 }
+
+pub(crate) use self::servers::ServersSeen;
 
 /// (bucket, partition, profile, baseline)
 type Key = (i64, i32, usize, Arc<str>);

@@ -7,7 +7,7 @@ use crate::measures::{Calibration, Status};
 use crate::report::{Driver, MIN_COVERAGE, ReportRequest, Window};
 use crate::shift::history::Signal;
 use crate::shift::season::Resolution;
-use crate::windows::{Presence, WINDOW_MINUTES};
+use crate::windows::{Presence, ServersSeen, WINDOW_MINUTES};
 
 /// Most causes that are named; the rest is in the report's metrics.
 const MAX_NAMED: usize = 3;
@@ -26,6 +26,7 @@ pub(crate) struct Account<'a> {
     pub(crate) presence: &'a Presence,
     /// The strongest first.
     pub(crate) drivers: &'a [Driver],
+    pub(crate) servers: &'a ServersSeen,
 }
 
 pub(crate) fn recommendation(account: &Account<'_>) -> String {
@@ -76,7 +77,8 @@ fn verdict(account: &Account<'_>) -> String {
             ),
         ),
     };
-    format!("{what}: {fact}, driven by {}.", causes(account))
+    let servers = servers(account).unwrap_or_default();
+    format!("{what}: {fact}, driven by {}.{servers}", causes(account))
 }
 
 /// A score with so many digits that it can be told from `limit`.
@@ -99,12 +101,48 @@ fn name(window: &Window) -> String {
     format!("{} h", minutes / 60)
 }
 
-fn causes(account: &Account<'_>) -> String {
-    let named: Vec<String> = account
-        .drivers
-        .iter()
+/// The drivers that are named.
+fn named<'a>(account: &Account<'a>) -> impl Iterator<Item = &'a Driver> {
+    let drivers = account.drivers.iter();
+    drivers
         .filter(|driver| driver.strength > 0.0)
         .take(MAX_NAMED)
+}
+
+/// Who stands out in what is named; `None` where no server can be told from itself.
+fn servers(account: &Account<'_>) -> Option<String> {
+    let known = &account.baseline.servers;
+    if !named(account).any(|driver| known.any_judged(driver.cell.profile, driver.cell.metric)) {
+        return None;
+    }
+    let is_cause = |profile: &str, metric: &str| {
+        named(account).any(|driver| {
+            let of = account.contract.profiles.get(driver.cell.profile);
+            let of = of.zip(account.contract.metrics.get(driver.cell.metric));
+            of.is_some_and(|(p, m)| (p.name.as_str(), m.name.as_str()) == (profile, metric))
+        })
+    };
+    let away = account.servers.away.iter();
+    let away: Vec<String> = away
+        .filter(|server| is_cause(&server.profile, &server.metric))
+        .take(MAX_NAMED)
+        .map(|server| {
+            format!(
+                "{} ({} {:+.1} sd)",
+                server.server, server.metric, server.size_sd
+            )
+        })
+        .collect();
+    Some(if away.is_empty() {
+        " No single server was far from its own usual for half of the hour: they moved together."
+            .to_owned()
+    } else {
+        format!(" Furthest from their own usual: {}.", away.join(", "))
+    })
+}
+
+fn causes(account: &Account<'_>) -> String {
+    let named: Vec<String> = named(account)
         .filter_map(|driver| cause(account, driver))
         .collect();
     if named.is_empty() {
@@ -187,6 +225,18 @@ fn notes(account: &Account<'_>) -> Vec<String> {
         notes.push(format!(
             "{} of {} servers are missing: where they are more than a tenth of a profile, its means are not judged.",
             presence.missing_servers, presence.servers
+        ));
+    }
+    let servers = account.servers;
+    if servers.num_new > 0 {
+        let (are, and) = match servers.num_new - servers.new.len() as i64 {
+            ..=0 if servers.num_new == 1 => ("1 server is".to_owned(), ""),
+            ..=0 => (format!("{} servers are", servers.num_new), ""),
+            _ => (format!("{} servers are", servers.num_new), ", …"),
+        };
+        notes.push(format!(
+            "{are} new to the baseline and not judged by themselves: {}{and}.",
+            servers.new.join(", ")
         ));
     }
     if !presence.missing.is_empty() {

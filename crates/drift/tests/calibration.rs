@@ -7,36 +7,15 @@ use std::sync::Arc;
 
 use contract::Contract;
 use contract::record::{DriftReport, Prediction};
-use drift::{
-    Baseline, BaselineBuilder, CalibrationError, CalibrationFacts, HeldOutRow, PaneBuilder,
-    Windows, calibrate,
-};
-use support::{HOUR, Noise, START, STEP, contract, even_baseline, judged, prediction};
+use drift::{Baseline, CalibrationError, CalibrationFacts, PaneBuilder, Row, Windows, calibrate};
+use support::{HOUR, Held, Noise, START, STEP, contract, even_baseline, judged, prediction};
 
 const SERVERS: usize = 12;
 const STEPS_A_DAY: i64 = 288;
 
-struct Row {
-    server: String,
-    profile: usize,
-    bucket: i64,
-    values: Vec<f32>,
-}
-
-impl Row {
-    fn held_out(&self) -> HeldOutRow<'_> {
-        HeldOutRow {
-            server: &self.server,
-            profile: self.profile,
-            bucket: self.bucket,
-            values: &self.values,
-        }
-    }
-}
-
 /// A fleet with a daily cycle and AR(1) noise (ρ = 0.9), in two profiles; from `shift_from` on the first `shifted` metrics of
 /// the first profile are 15 points (2.5 sd of the noise) higher.
-fn fleet(contract: &Contract, days: i64, shift_from: i64, shifted: usize) -> Vec<Row> {
+fn fleet(contract: &Contract, days: i64, shift_from: i64, shifted: usize) -> Vec<Held> {
     let mut noise = Noise(7);
     let mut states = vec![vec![0.0_f64; contract.num_metrics()]; SERVERS];
     let mut rows = Vec::new();
@@ -57,7 +36,7 @@ fn fleet(contract: &Contract, days: i64, shift_from: i64, shifted: usize) -> Vec
                     .iter_mut()
                     .for_each(|value| *value += 15.0);
             }
-            rows.push(Row {
+            rows.push(Held {
                 server: format!("s{server}"),
                 profile,
                 bucket,
@@ -84,21 +63,15 @@ fn forecasts(contract: &Contract, from: i64, to: i64) -> impl Iterator<Item = Pr
 
 fn trained(
     contract: &Arc<Contract>,
-    rows: &[Row],
+    rows: &[Held],
     days: i64,
     held_out: i64,
 ) -> (Baseline, CalibrationFacts) {
-    let mut builder = BaselineBuilder::new(contract);
     let cut = START + days * 24 * HOUR;
-    for row in rows.iter().filter(|row| row.bucket < cut) {
-        builder.add(row.profile, row.bucket, &row.values);
-    }
-    let (mut baseline, history) = builder.finish("b1");
+    let known = support::rows(rows).filter(|row| row.bucket < cut);
+    let (mut baseline, history) = Baseline::learn("b1", contract, known);
     let end = cut + held_out * 24 * HOUR;
-    let held = rows
-        .iter()
-        .filter(|row| (cut..end).contains(&row.bucket))
-        .map(Row::held_out);
+    let held = support::rows(rows).filter(|row| (cut..end).contains(&row.bucket));
     let calibration = calibrate(
         contract,
         &mut baseline,
@@ -115,7 +88,7 @@ fn trained(
 fn replay(
     contract: &Arc<Contract>,
     baseline: &Baseline,
-    rows: &[Row],
+    rows: &[Held],
     from: i64,
 ) -> Vec<DriftReport> {
     let mut builder =
@@ -256,7 +229,7 @@ fn less_than_a_week_knows_the_hour_of_the_day_and_says_so() {
 #[test]
 fn nothing_held_out() {
     let linborg = contract("linborg");
-    let (mut baseline, history) = BaselineBuilder::new(&linborg).finish("b1");
+    let (mut baseline, history) = Baseline::learn("b1", &linborg, std::iter::empty());
     assert_eq!(
         calibrate(&linborg, &mut baseline, history, "m1", [], []),
         Ok(CalibrationFacts::default())
@@ -268,14 +241,14 @@ fn nothing_held_out() {
 fn rows_out_of_order_or_of_another_contract() {
     let linborg = contract("linborg");
     let values = vec![1.0; linborg.num_metrics()];
-    let row = |bucket| HeldOutRow {
+    let row = |bucket| Row {
         server: "a",
         profile: 0,
         bucket,
         values: &values,
     };
-    let check = |rows: Vec<HeldOutRow<'_>>, expected: CalibrationError| {
-        let (mut baseline, history) = BaselineBuilder::new(&linborg).finish("b1");
+    let check = |rows: Vec<Row<'_>>, expected: CalibrationError| {
+        let (mut baseline, history) = Baseline::learn("b1", &linborg, std::iter::empty());
         assert_eq!(
             calibrate(&linborg, &mut baseline, history, "m1", rows, []),
             Err(expected)
@@ -295,12 +268,12 @@ fn rows_out_of_order_or_of_another_contract() {
         },
     );
     // A gap of many years is no reason to hold all its buckets.
-    let (mut baseline, history) = BaselineBuilder::new(&linborg).finish("b1");
+    let (mut baseline, history) = Baseline::learn("b1", &linborg, std::iter::empty());
     let far = vec![row(START), row(START + 50 * 365 * 24 * HOUR)];
     let found = calibrate(&linborg, &mut baseline, history, "m1", far, []).unwrap();
     assert_eq!((found.series, found.level), (0, None));
     let mut foreign = even_baseline(&contract("vm"), "b1");
-    let (_, history) = BaselineBuilder::new(&linborg).finish("b1");
+    let (_, history) = Baseline::learn("b1", &linborg, std::iter::empty());
     let refused = calibrate(&linborg, &mut foreign, history, "m1", [], []);
     assert!(
         matches!(refused, Err(CalibrationError::Baseline(_))),

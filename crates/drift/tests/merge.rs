@@ -6,12 +6,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use contract::Fixed;
 use contract::record::{HorizonError, Pane};
-use contract::{Contract, Fixed};
 use drift::shift::detector::Detector;
-use drift::{Baseline, BaselineBuilder, PaneOutcome, Windows};
+use drift::{Baseline, PaneOutcome, Windows};
 use proptest::prelude::*;
-use support::{DAY, HOUR, Noise, START, STEP, contract, even_baseline, judged, pane};
+use support::{DAY, HOUR, Held, Noise, START, STEP, contract, judged, pane, rows};
 
 /// One thing that happens to a merger.
 #[derive(Debug, Clone)]
@@ -54,28 +54,31 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// A baseline that knows quiet days.
-fn learned(of: &Contract, id: &str) -> Baseline {
-    static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
+fn learned(id: &str) -> Baseline {
+    static BASELINE: LazyLock<Baseline> = LazyLock::new(|| {
         let linborg = contract("linborg");
         let mut noise = Noise(3);
-        let mut builder = BaselineBuilder::new(&linborg);
+        let mut held = Vec::new();
         for step in 0..4 * 288_i64 {
             for profile in 0..2 {
-                for _ in 0..3 {
+                for server in 0..3 {
                     let values =
                         (0..linborg.num_metrics()).map(|_| (50.0 + 5.0 * noise.normal()) as f32);
-                    builder.add(
+                    held.push(Held {
+                        server: format!("s{server}"),
                         profile,
-                        START - 4 * DAY + step * STEP,
-                        &values.collect::<Vec<f32>>(),
-                    );
+                        bucket: START - 4 * DAY + step * STEP,
+                        values: values.collect(),
+                    });
                 }
             }
         }
-        Detector::learn(&builder.finish("b").1, linborg.time_zone, STEP)
+        let (mut baseline, history) = Baseline::learn("b", &linborg, rows(&held));
+        baseline.detector = Some(Detector::learn(&history, linborg.time_zone, STEP));
+        baseline
     });
-    let mut baseline = even_baseline(of, id);
-    baseline.detector = Some(DETECTOR.clone());
+    let mut baseline = BASELINE.clone();
+    baseline.id = id.to_owned();
     baseline
 }
 
@@ -86,7 +89,7 @@ proptest! {
     #[test]
     fn the_same_panes_give_the_same_bits(events in events(), seed in any::<u64>()) {
         let vm = contract("linborg");
-        let baselines = ["b1", "b2"].map(|id| learned(&vm, id));
+        let baselines = ["b1", "b2"].map(|id| learned(id));
         let mut windows = Windows::new(Arc::clone(&vm));
         let mut last: BTreeMap<(i64, i32, usize, bool), Pane> = BTreeMap::new();
         for event in events {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use chrono::{TimeZone, Timelike, Utc};
 use contract::Contract;
 use contract::record::{DriftReport, Pane};
-use drift::{
-    Baseline, BaselineBuilder, HeldOutRow, PaneBuilder, PaneOutcome, RowOutcome, Windows, calibrate,
-};
+use drift::{Baseline, PaneBuilder, PaneOutcome, Row, RowOutcome, Windows, calibrate};
 use support::{DAY, HOUR, Noise, START, STEP, contract, judged};
 
 const YEAR: i64 = 365 * DAY;
@@ -62,24 +60,17 @@ impl Fleet {
 
 type Rows = [(i64, usize, Vec<f32>)];
 
-fn learned(contract: &Arc<Contract>, rows: &Rows) -> Baseline {
+fn learned<'a>(contract: &Arc<Contract>, rows: &'a Rows) -> Baseline {
     let (first, second) = rows.split_at(rows.len() / 2);
-    let mut builder = BaselineBuilder::new(contract);
-    for (bucket, _, values) in first {
-        builder.add(0, *bucket, values);
-    }
-    let (mut baseline, history) = builder.finish("b1");
-    let known = first
-        .iter()
-        .map(|(bucket, _, values)| (0, *bucket, values.as_slice()));
-    baseline.learn_hours(contract, known);
     let names: Vec<String> = (0..8).map(|server| format!("s{server}")).collect();
-    let held = second.iter().map(|(bucket, server, values)| HeldOutRow {
+    let row = |(bucket, server, values): &'a (i64, usize, Vec<f32>)| Row {
         server: &names[*server],
         profile: 0,
         bucket: *bucket,
         values,
-    });
+    };
+    let (mut baseline, history) = Baseline::learn("b1", contract, first.iter().map(row));
+    let held = second.iter().map(row);
     calibrate(contract, &mut baseline, history, "m1", held, []).unwrap();
     assert!(baseline.detector.as_ref().unwrap().level().is_some());
     baseline

@@ -6,9 +6,13 @@ mod support;
 use std::sync::Arc;
 
 use contract::Fixed;
-use contract::record::{HorizonError, Pane};
-use drift::{BaselineError, Calibration, PaneBuilder, PaneOutcome, Policy, ReportRequest, Windows};
-use support::{DAY, HOUR, START, STEP, contract, even_baseline, pane, prediction, report};
+use contract::record::{HorizonError, Pane, ServerAway};
+use drift::{
+    Baseline, BaselineError, Calibration, PaneBuilder, PaneOutcome, Policy, ReportRequest, Windows,
+};
+use support::{
+    DAY, HOUR, Held, START, STEP, contract, even_baseline, pane, prediction, report, rows,
+};
 
 #[track_caller]
 fn near(found: f64, expected: f64) {
@@ -142,11 +146,14 @@ fn nothing_at_all() {
 #[test]
 fn a_baseline_that_never_varied() {
     let linborg = contract("linborg");
-    let mut builder = drift::BaselineBuilder::new(&linborg);
-    for bucket in 0..100 {
-        builder.add(0, bucket * STEP, &vec![5.0; linborg.num_metrics()]);
-    }
-    let (baseline, _) = builder.finish("b1");
+    let held = |bucket| Held {
+        server: "s0".to_owned(),
+        profile: 0,
+        bucket: bucket * STEP,
+        values: vec![5.0; linborg.num_metrics()],
+    };
+    let held: Vec<Held> = (0..400).map(held).collect();
+    let (baseline, _) = Baseline::learn("b1", &linborg, rows(&held));
     let mut windows = Windows::new(Arc::clone(&linborg));
     for bucket in 0..12 {
         windows.add(&pane(
@@ -180,11 +187,14 @@ fn a_baseline_that_never_varied() {
 #[test]
 fn a_profile_that_the_model_has_never_seen() {
     let linborg = contract("linborg");
-    let mut builder = drift::BaselineBuilder::new(&linborg);
-    for value in 0..100_u8 {
-        builder.add(0, 0, &vec![f32::from(value); linborg.num_metrics()]);
-    }
-    let (baseline, _) = builder.finish("b1");
+    let held = |value: u8| Held {
+        server: "s0".to_owned(),
+        profile: 0,
+        bucket: 0,
+        values: vec![f32::from(value); linborg.num_metrics()],
+    };
+    let held: Vec<Held> = (0..100).map(held).collect();
+    let (baseline, _) = Baseline::learn("b1", &linborg, rows(&held));
     let mut windows = Windows::new(Arc::clone(&linborg));
     for bucket in 0..12 {
         windows.add(&pane(
@@ -382,6 +392,22 @@ fn panes_that_cannot_be() {
     check(&|pane| pane.servers = -1);
     check(&|pane| pane.cpu_load.n = -1);
     check(&|pane| pane.baseline = "b".repeat(1_000));
+    check(&|pane| pane.new_servers = 3);
+    check(&|pane| pane.new_names = vec!["n".repeat(1_000)]);
+    check(&|pane| pane.new_names = vec!["n".to_owned(); 4]);
+    let away = |sd| ServerAway {
+        server: "s0".to_owned(),
+        sd,
+    };
+    check(&|pane| pane.metrics[0].furthest = vec![away(4.0); 4]);
+    check(&|pane| pane.metrics[0].furthest = vec![away(f64::NAN)]);
+    check(&|pane| pane.metrics[0].furthest = vec![away(1.0e7)]);
+    check(&|pane| {
+        pane.metrics[0].furthest = vec![ServerAway {
+            server: "n".repeat(1_000),
+            sd: 4.0,
+        }];
+    });
     check(&|pane| pane.metrics[0].metric = "no_such_metric".to_owned());
     check(&|pane| pane.metrics[0].n = 3);
     check(&|pane| pane.metrics[0].counts[0] = -1);

@@ -130,6 +130,8 @@ fn hex(bytes: &[u8; 8]) -> String {
 struct Wire {
     schema: serde_avro_fast::Schema,
     fingerprints: [[u8; 8]; 2],
+    /// What was written before fields came later.
+    earlier: Option<Box<Wire>>,
 }
 
 impl Wire {
@@ -142,6 +144,25 @@ impl Wire {
                     SchemaError::Invalid(e.to_string())
                 })?,
             fingerprints: crate::schema::accepted_fingerprints(&json)?,
+            earlier: match record.earlier() {
+                Some(earlier) => Some(Box::new(Wire::new(&earlier)?)),
+                None => None,
+            },
         })
+    }
+
+    /// The schema that a value was written with, this one or the earlier, and its body.
+    fn written_with<'a>(
+        &self,
+        value: &'a [u8],
+        ids: &SchemaIds,
+    ) -> Result<(&Wire, &'a [u8]), DecodeError> {
+        let body = |wire: &Wire| framing::body(value, &wire.fingerprints, ids, MAX_VALUE_BYTES);
+        match (body(self), self.earlier.as_deref()) {
+            (Err(unknown @ DecodeError::UnknownFingerprint(_)), Some(earlier)) => body(earlier)
+                .map(|body| (earlier, body))
+                .map_err(|_| unknown),
+            (body, _) => body.map(|body| (self, body)),
+        }
     }
 }

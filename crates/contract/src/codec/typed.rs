@@ -6,9 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_avro_fast::de::{DeserializerConfig, DeserializerState, read::SliceRead};
 
-use super::{
-    DecodeError, EncodeError, MAX_VALUE_BYTES, SchemaIds, Wire, encoder, flat, framing, malformed,
-};
+use super::{DecodeError, EncodeError, SchemaIds, Wire, encoder, flat, malformed};
 use crate::record::{Alert, ControlEvent, DriftReport, Pane, Prediction};
 use crate::schema::{self, SchemaError};
 use crate::topic::Topic;
@@ -61,7 +59,7 @@ pub fn encode<T: Record>(record: &T) -> Result<Vec<u8>, EncodeError> {
     Ok(out)
 }
 
-/// The record of a value.
+/// The record of a value, also of one that was written before some of its fields came: they are empty or zero then.
 ///
 /// # Errors
 /// What is wrong with the value.
@@ -75,7 +73,7 @@ pub fn decode<T: Record>(value: &[u8]) -> Result<T, DecodeError> {
 /// What is wrong with the value.
 pub fn decode_with<T: Record>(value: &[u8], ids: &SchemaIds) -> Result<T, DecodeError> {
     let wire = T::wire().map_err(|e| malformed(&e))?;
-    let body = framing::body(value, &wire.fingerprints, ids, MAX_VALUE_BYTES)?;
+    let (wire, body) = wire.written_with(value, ids)?;
     read(wire, body)
 }
 

@@ -1,6 +1,7 @@
 //! A schema as a value: the few Avro types that our records use, and their JSON with keys in a readable order.
 
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 /// An Avro type.
 #[derive(Debug, Clone)]
@@ -34,12 +35,27 @@ pub(crate) struct Record {
     pub(crate) fields: Vec<Field>,
 }
 
-/// A field of a record; nullable ones have the default null, so that a later version may add them.
+/// A field of a record. Nullable ones and those that came later have a default: a reader of this schema takes it where the
+/// writer's had no such field.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) kind: Type,
     pub(crate) doc: String,
+    /// It was not there from the beginning.
+    pub(crate) came_later: bool,
+}
+
+impl Field {
+    /// Null, nothing or zero.
+    fn default(&self) -> Option<Value> {
+        match &self.kind {
+            Type::Nullable(_) => Some(Value::Null),
+            Type::Array(_) if self.came_later => Some(Value::Array(Vec::new())),
+            Type::Int if self.came_later => Some(Value::from(0)),
+            _ => None,
+        }
+    }
 }
 
 /// All our records live here; a reader of one schema may meet those of another.
@@ -53,9 +69,36 @@ impl Type {
     pub(crate) fn array(self) -> Type {
         Type::Array(Box::new(self))
     }
+
+    /// As [`Record::earlier`].
+    fn earlier(&self) -> Option<Type> {
+        match self {
+            Type::Record(record) => record.earlier().map(Type::Record),
+            Type::Array(items) => items.earlier().map(Type::array),
+            Type::Nullable(inner) => inner.earlier().map(Type::nullable),
+            _ => None,
+        }
+    }
 }
 
 impl Record {
+    /// The record before any of its fields came later, all the way down; `None` where it is the same.
+    pub(crate) fn earlier(&self) -> Option<Record> {
+        let was = |field: &Field| field.came_later || field.kind.earlier().is_some();
+        if !self.fields.iter().any(was) {
+            return None;
+        }
+        let fields = self.fields.iter().filter(|field| !field.came_later);
+        let fields = fields.map(|field| Field {
+            kind: field.kind.earlier().unwrap_or_else(|| field.kind.clone()),
+            ..field.clone()
+        });
+        Some(Record {
+            fields: fields.collect(),
+            ..self.clone()
+        })
+    }
+
     /// Pretty JSON with a final line feed.
     pub(crate) fn to_json(&self) -> String {
         let root = RecordJson::of(self, Some(NAMESPACE));
@@ -82,7 +125,7 @@ impl<'a> RecordJson<'a> {
         let fields = record.fields.iter().map(|field| FieldJson {
             name: &field.name,
             kind: &field.kind,
-            default: matches!(field.kind, Type::Nullable(_)).then_some(()),
+            default: field.default(),
             doc: &field.doc,
         });
         RecordJson {
@@ -100,9 +143,8 @@ struct FieldJson<'a> {
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'a Type,
-    /// `Some(())` is written as null.
     #[serde(skip_serializing_if = "Option::is_none")]
-    default: Option<()>,
+    default: Option<Value>,
     #[serde(skip_serializing_if = "str::is_empty")]
     doc: &'a str,
 }

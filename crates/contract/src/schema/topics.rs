@@ -1,8 +1,13 @@
 //! What each topic's values look like. The order of fields is the order on the wire; [`crate::record`] follows it.
 
+mod drift;
+
 use super::avro::{Field, Record, Type};
 use crate::domain::{Contract, Metric};
 use crate::topic::Topic;
+
+pub(crate) use self::drift::{drift, drift_panes};
+use self::drift::{position, window_measures};
 
 /// The schema of a topic's values.
 pub(crate) fn record_of(topic: Topic, contract: &Contract) -> Record {
@@ -22,6 +27,7 @@ fn field(name: &str, kind: Type, doc: &str) -> Field {
         name: name.to_owned(),
         kind,
         doc: doc.to_owned(),
+        came_later: false,
     }
 }
 
@@ -144,210 +150,6 @@ pub(crate) fn predictions() -> Record {
                 "one per metric, in the contract's order",
             ),
             field("risks", Type::Record(risk).array(), ""),
-        ],
-    }
-}
-
-pub(crate) fn drift_panes() -> Record {
-    let sum = Record {
-        name: "Sum",
-        doc: "A number of values and their sum.",
-        fields: vec![field("n", Type::Long, ""), fixed("total")],
-    };
-    let error = Record {
-        name: "HorizonError",
-        doc: "Error sums of one horizon and model.",
-        fields: vec![
-            field("horizon_minutes", Type::Int, "30, 60, 240 or 480"),
-            field("model_version", Type::String, ""),
-            field("relative_n", Type::Long, "actuals above the metric's floor"),
-            fixed("relative_sum"),
-            field("abs_n", Type::Long, "all actuals"),
-            fixed("abs_sum"),
-            fixed("actual_sum"),
-        ],
-    };
-    let metric = Record {
-        name: "PaneMetric",
-        doc: "One metric of a pane.",
-        fields: vec![
-            field("metric", Type::String, ""),
-            field("n", Type::Long, ""),
-            fixed("sum"),
-            fixed("sum_sq"),
-            field(
-                "counts",
-                Type::Long.array(),
-                "histogram over the baseline's inner edges",
-            ),
-            field(
-                "outliers",
-                Type::Long,
-                "beyond 3 standard deviations of the baseline",
-            ),
-            field("forecasts", Type::Long, "forecast values looked at"),
-            field(
-                "out_of_range",
-                Type::Long,
-                "those outside of the metric's valid range",
-            ),
-            field("errors", Type::Record(error).array(), ""),
-        ],
-    };
-    Record {
-        name: "Pane",
-        doc: "What one partition saw of one profile in one bucket. Sums are fixed point: 16 bytes, big-endian two's complement, in units of 2^-32.",
-        fields: vec![
-            field("partition", Type::Int, ""),
-            field("profile", Type::String, ""),
-            field("bucket", Type::Time, "start of the bucket"),
-            field("baseline", Type::String, "whose edges the histograms use"),
-            field("contract", Type::String, "fingerprint of the contract"),
-            field(
-                "position",
-                Type::Long,
-                "offset in rollups after the last row counted",
-            ),
-            field("servers", Type::Int, ""),
-            field("rows", Type::Long, ""),
-            field("cpu_load", Type::Record(sum.clone()), ""),
-            field("mem_load", Type::Reference("Sum", sum), ""),
-            field("metrics", Type::Record(metric).array(), ""),
-        ],
-    }
-}
-
-fn fixed(name: &str) -> Field {
-    field(name, Type::Fixed, "")
-}
-
-fn position() -> Record {
-    Record {
-        name: "Position",
-        doc: "The next offset of a partition of rollups.",
-        fields: vec![
-            field("partition", Type::Int, ""),
-            field("offset", Type::Long, ""),
-        ],
-    }
-}
-
-fn window_measures() -> Record {
-    let double = |name: &str, doc: &str| field(name, Type::Double, doc);
-    Record {
-        name: "WindowMeasures",
-        doc: "The measures of one window, raw and calibrated.",
-        fields: vec![
-            field("minutes", Type::Int, ""),
-            field("rows", Type::Long, ""),
-            field("per", Type::Double.nullable(), "prediction error rate"),
-            field(
-                "wape",
-                Type::Double.nullable(),
-                "absolute errors over absolute actuals",
-            ),
-            double("dss", "distribution shift"),
-            double("fds", "feature drift, 0 to 1"),
-            double("fds_z", "feature drift in standard deviations"),
-            double("anomaly_rate", ""),
-            double("score", ""),
-            double("calibrated_per", ""),
-            double("calibrated_dss", ""),
-            double("calibrated_fds", ""),
-            double("calibrated_score", ""),
-        ],
-    }
-}
-
-pub(crate) fn drift() -> Record {
-    let metric = Record {
-        name: "MetricDrift",
-        doc: "Drift of one metric in one profile, over the longest window.",
-        fields: vec![
-            field("profile", Type::String, ""),
-            field("metric", Type::String, ""),
-            field("ks", Type::Double, "two-sample KS statistic"),
-            field(
-                "z",
-                Type::Double,
-                "difference of means in standard deviations",
-            ),
-            field("anomaly_rate", Type::Double, ""),
-            field("per", Type::Double.nullable(), "prediction error rate"),
-            field("psi", Type::Double.nullable(), "population stability index"),
-            field("ks_p", Type::Double, "p-value of ks for independent values"),
-            field("strength", Type::Double, "evidence; an alarm above 1"),
-            field(
-                "signal",
-                Type::String,
-                "what moved: mean, spread, error or new",
-            ),
-            field(
-                "size_sd",
-                Type::Double.nullable(),
-                "size of the change in standard deviations",
-            ),
-            field("since", Type::Time.nullable(), "when it began"),
-        ],
-    };
-    let trend = Record {
-        name: "Trend",
-        doc: "Where a measure goes.",
-        fields: vec![
-            field("measure", Type::String, "per, dss, fds or score"),
-            field("trend", Type::String, "increasing, stable or decreasing"),
-        ],
-    };
-    Record {
-        name: "DriftReport",
-        doc: "Is the world still what the model learnt?",
-        fields: vec![
-            field("at", Type::Time, "end of the windows"),
-            field("contract", Type::String, "fingerprint of the contract"),
-            field("model_version", Type::String, ""),
-            field("baseline", Type::String, ""),
-            field(
-                "status",
-                Type::String,
-                "healthy, warning, urgent or critical",
-            ),
-            field(
-                "score",
-                Type::Double,
-                "the larger calibrated score of the windows",
-            ),
-            field("alarm", Type::Boolean, ""),
-            field("windows", Type::Record(window_measures()).array(), ""),
-            field("metrics", Type::Record(metric).array(), ""),
-            field("servers", Type::Int, ""),
-            field("rows", Type::Long, ""),
-            field("missing_partitions", Type::Int.array(), ""),
-            field("missing_servers", Type::Int, ""),
-            field("load", Type::Double.nullable(), "0 to 1"),
-            field(
-                "mean_cpu",
-                Type::Double.nullable(),
-                "of the last 15 minutes",
-            ),
-            field(
-                "mean_memory",
-                Type::Double.nullable(),
-                "of the last 15 minutes",
-            ),
-            field(
-                "accuracy",
-                Type::Double.nullable(),
-                "1 - prediction error rate",
-            ),
-            field(
-                "share_drifted",
-                Type::Double,
-                "of metrics of profiles, 0 to 1",
-            ),
-            field("trends", Type::Record(trend).array(), ""),
-            field("confidence", Type::Double, "0 to 1"),
-            field("recommendation", Type::String, "in words"),
-            field("positions", Type::Record(position()).array(), ""),
         ],
     }
 }

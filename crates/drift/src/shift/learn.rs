@@ -16,7 +16,7 @@ use crate::measures::{median, varies};
 /// Days without which nothing is known of quiet days.
 const MIN_DAYS: usize = 3;
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 const WEEK_DAYS: usize = 7;
 
 impl Detector {
@@ -86,7 +86,8 @@ impl Detector {
     }
 }
 
-fn resolution(days: usize) -> Resolution {
+/// How finely so many days tell the time.
+pub(crate) fn resolution(days: usize) -> Resolution {
     if days >= WEEK_DAYS {
         Resolution::HourOfWeek
     } else {

@@ -8,7 +8,7 @@
 
 pub mod detector;
 pub mod history;
-mod learn;
+pub(crate) mod learn;
 pub mod scan;
 pub mod season;
 pub mod tail;

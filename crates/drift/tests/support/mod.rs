@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use contract::Contract;
 use contract::record::{DriftReport, MetricForecast, Pane, Prediction};
-use drift::{
-    Baseline, BaselineBuilder, Calibration, PaneBuilder, Policy, ReportRequest, RowOutcome, Windows,
-};
+use drift::{Baseline, Calibration, PaneBuilder, Policy, ReportRequest, Row, RowOutcome, Windows};
 
 pub(crate) const STEP: i64 = 300_000;
 pub(crate) const HOUR: i64 = 3_600_000;
@@ -38,19 +36,37 @@ impl Noise {
     }
 }
 
-/// Every metric of every profile takes each of 0, 1, …, 99 ten times.
+/// A row that lives as long as its values.
+pub(crate) struct Held {
+    pub(crate) server: String,
+    pub(crate) profile: usize,
+    pub(crate) bucket: i64,
+    pub(crate) values: Vec<f32>,
+}
+
+/// The rows as the library takes them.
+pub(crate) fn rows(held: &[Held]) -> impl Iterator<Item = Row<'_>> + Clone {
+    held.iter().map(|row| Row {
+        server: &row.server,
+        profile: row.profile,
+        bucket: row.bucket,
+        values: &row.values,
+    })
+}
+
+/// Every metric of every profile takes each of 0, 1, …, 99 ten times in Monday's first hour, on twenty servers that were seen too rarely to
+/// be judged.
 pub(crate) fn even_baseline(contract: &Contract, id: &str) -> Baseline {
-    let mut builder = BaselineBuilder::new(contract);
-    for profile in 0..contract.profiles.len() {
-        for value in 0..1_000_u16 {
-            builder.add(
-                profile,
-                0,
-                &vec![f32::from(value % 100); contract.num_metrics()],
-            );
-        }
-    }
-    builder.finish(id).0
+    let of_profile = |profile: usize| {
+        (0..1_000_u16).map(move |value| Held {
+            server: format!("s{}", value % 20),
+            profile,
+            bucket: START - 7 * DAY,
+            values: vec![f32::from(value % 100); contract.num_metrics()],
+        })
+    };
+    let held: Vec<Held> = (0..contract.profiles.len()).flat_map(of_profile).collect();
+    Baseline::learn(id, contract, rows(&held)).0
 }
 
 /// One pane of one profile: rows of servers 0, 1, …, the same value in every metric.

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use contract::Contract;
 use contract::record::{DriftReport, MetricForecast, Prediction};
-use drift::{
-    Baseline, BaselineBuilder, HeldOutRow, PaneBuilder, PaneOutcome, ReportRequest, RowOutcome,
-    Windows,
-};
+use drift::{Baseline, PaneBuilder, PaneOutcome, ReportRequest, Row, RowOutcome, Windows};
 use serde::Serialize;
 
 use super::baseline::{Grid, forecasts_of};
@@ -152,17 +149,10 @@ pub(crate) async fn backtest_command(args: &BacktestArgs, app: &App) -> Result<(
 }
 
 /// All rows with a value, by bucket.
-fn rows<'a>(contract: &Contract, data: &'a tft::Dataset) -> Vec<HeldOutRow<'a>> {
+fn rows<'a>(contract: &Contract, data: &'a tft::Dataset) -> Vec<Row<'a>> {
     let grid = Grid::of(contract);
-    let mut rows: Vec<HeldOutRow<'a>> = Vec::new();
-    for series in &data.series {
-        rows.extend(grid.rows(series).map(|(bucket, values)| HeldOutRow {
-            server: &series.server,
-            profile: series.profile,
-            bucket,
-            values,
-        }));
-    }
+    let all = data.series.iter().flat_map(|series| grid.rows(series));
+    let mut rows: Vec<Row<'a>> = all.collect();
     rows.sort_by_key(|row| row.bucket);
     rows
 }
@@ -170,22 +160,13 @@ fn rows<'a>(contract: &Contract, data: &'a tft::Dataset) -> Vec<HeldOutRow<'a>> 
 /// The baseline of the rows before `border`.
 fn learn(
     contract: &Arc<Contract>,
-    rows: &[HeldOutRow<'_>],
+    rows: &[Row<'_>],
     forecasts: &[Prediction],
     version: &str,
     border: i64,
 ) -> Result<Baseline> {
     let before = rows.iter().take_while(|row| row.bucket < border);
-    let mut builder = BaselineBuilder::new(contract);
-    for row in before.clone() {
-        builder.add(row.profile, row.bucket, row.values);
-    }
-    let (mut baseline, history) = builder.finish("backtest");
-    let again = before.clone();
-    baseline.learn_hours(
-        contract,
-        again.map(|row| (row.profile, row.bucket, row.values)),
-    );
+    let (mut baseline, history) = Baseline::learn("backtest", contract, before.clone().copied());
     let known = forecasts.iter().take_while(|made| made.issued_at < border);
     drift::calibrate(
         contract,
@@ -203,7 +184,7 @@ fn learn(
 fn replay(
     contract: &Arc<Contract>,
     baseline: &Baseline,
-    rows: &[HeldOutRow<'_>],
+    rows: &[Row<'_>],
     forecasts: &[Prediction],
     request: &ReportRequest<'_>,
     told: &mut Told,

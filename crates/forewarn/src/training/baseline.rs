@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contract::Contract;
 use contract::record::Prediction;
-use drift::{Baseline, BaselineBuilder, CalibrationFacts, HeldOutRow};
+use drift::{Baseline, CalibrationFacts, Row};
 
 use super::context_at;
 use crate::roles::forecast::prediction;
@@ -26,36 +26,10 @@ pub(super) fn build(
     held_out_ms: i64,
 ) -> Result<(Baseline, CalibrationFacts)> {
     let grid = Grid::of(contract);
-    let mut builder = BaselineBuilder::new(contract);
-    for series in &data.series {
-        for (bucket, values) in grid.rows(series) {
-            if bucket < held_out_ms {
-                builder.add(series.profile, bucket, values);
-            }
-        }
-    }
-    let (mut baseline, history) = builder.finish(version);
-    let known = data.series.iter().flat_map(|series| {
-        grid.rows(series)
-            .map(|(bucket, values)| (series.profile, bucket, values))
-    });
-    baseline.learn_hours(
-        contract,
-        known.filter(|(_, bucket, _)| *bucket < held_out_ms),
-    );
-    let mut rows = Vec::new();
-    for series in &data.series {
-        rows.extend(
-            grid.rows(series)
-                .filter(|(bucket, _)| *bucket >= held_out_ms)
-                .map(|(bucket, values)| HeldOutRow {
-                    server: &series.server,
-                    profile: series.profile,
-                    bucket,
-                    values,
-                }),
-        );
-    }
+    let rows = data.series.iter().flat_map(|series| grid.rows(series));
+    let known = rows.clone().filter(|row| row.bucket < held_out_ms);
+    let (mut baseline, history) = Baseline::learn(version, contract, known);
+    let mut rows: Vec<Row<'_>> = rows.filter(|row| row.bucket >= held_out_ms).collect();
     rows.sort_by_key(|row| row.bucket);
     let forecasts = forecasts_of(contract, model, version, data, held_out_ms)?;
     let calibration = drift::calibrate(contract, &mut baseline, history, version, rows, forecasts)
@@ -77,17 +51,22 @@ impl Grid {
         }
     }
 
-    /// Rows with a value, with the start of their buckets.
+    /// Rows with a value.
     pub(super) fn rows<'a>(
         &self,
         series: &'a tft::Series,
-    ) -> impl Iterator<Item = (i64, &'a [f32])> {
-        let (start_ms, step_ms) = (series.start_ms, self.step_ms);
+    ) -> impl Iterator<Item = Row<'a>> + Clone + use<'a> {
+        let step_ms = self.step_ms;
         let rows = series.values.chunks_exact(self.metrics.max(1));
         (0_i64..)
             .zip(rows)
             .filter(|(_, values)| values.iter().any(|value| value.is_finite()))
-            .map(move |(step, values)| (start_ms + step * step_ms, values))
+            .map(move |(step, values)| Row {
+                server: &series.server,
+                profile: series.profile,
+                bucket: series.start_ms + step * step_ms,
+                values,
+            })
     }
 }
 

@@ -55,6 +55,10 @@ pub(crate) fn report(score: f64, load: Option<f64>) -> DriftReport {
             partition: 0,
             offset: 77,
         }],
+        known_servers: 90,
+        server_drift: Vec::new(),
+        new_servers: 0,
+        new_names: Vec::new(),
     }
 }
 

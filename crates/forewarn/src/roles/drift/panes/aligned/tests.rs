@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use contract::Contract;
 use contract::record::MetricForecast;
-use drift::BaselineBuilder;
+use drift::{Baseline, Row};
 
 use super::*;
 
@@ -15,11 +15,16 @@ fn contract() -> Arc<Contract> {
 }
 
 fn aligned(contract: &Arc<Contract>, max_rows: usize) -> Aligned {
-    let mut baseline = BaselineBuilder::new(contract);
-    for value in 0..100_u8 {
-        baseline.add(0, 0, &vec![f32::from(value); contract.num_metrics()]);
-    }
-    let baseline = Arc::new(baseline.finish("b").0);
+    let values: Vec<Vec<f32>> = (0..100_u8)
+        .map(|value| vec![f32::from(value); contract.num_metrics()])
+        .collect();
+    let rows = values.iter().map(|values| Row {
+        server: "a",
+        profile: 0,
+        bucket: 0,
+        values,
+    });
+    let baseline = Arc::new(Baseline::learn("b", contract, rows).0);
     let builder = PaneBuilder::new(Arc::clone(contract), baseline, 0, None).expect("a builder");
     Aligned::with_limit(builder, None, max_rows)
 }
