@@ -6,7 +6,8 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`measures`] | the formulas, the score, the status |
+//! | [`measures`] | the formulas, the score |
+//! | [`policies`] | which score is an alarm |
 //! | [`shift`] | the calibrated signal: has anything moved that quiet days do not move? |
 //! | [`sketch`] | bins of a histogram in bounded memory |
 //! | [`fixed`] | sums that do not depend on the order |
@@ -26,6 +27,7 @@ mod learn;
 pub mod measures;
 mod packed;
 mod pane;
+pub mod policies;
 mod report;
 mod servers;
 pub mod shift;
@@ -40,8 +42,9 @@ pub use calibrate::{CalibrationError, CalibrationFacts, calibrate};
 pub use forecasts::{ForecastOutcome, MAX_AHEAD_STEPS, MAX_SERVERS};
 pub use hours::HourCell;
 pub use judge::MIN_VALUES;
-pub use measures::{Calibration, Limits, Measures, Policy, Status};
+pub use measures::Measures;
 pub use pane::{MAX_BUCKET_SERVERS, MAX_OPEN_BUCKETS, PaneBuilder, RowOutcome};
+pub use policies::{Calibration, Limits, Policy, Status};
 pub use report::{MIN_COVERAGE, ReportRequest};
 pub use servers::{MAX_KNOWN_SERVERS, MIN_SERVER_VALUES};
 pub use stored::{BaselineHead, BaselineRow, HoursRow, ServersRow, SignalRow};

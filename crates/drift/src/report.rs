@@ -9,7 +9,8 @@ use contract::record::{DriftReport, MetricDrift, Trend, WindowMeasures};
 use crate::baseline::{Baseline, BaselineError};
 use crate::hours::HourShares;
 use crate::judge::{Judged, JudgedCell, MIN_VALUES, judge};
-use crate::measures::{self, Calibration, Limits, Measures, Policy, Status, scale};
+use crate::measures::{self, Measures, scale};
+use crate::policies::{Calibration, Limits, Policy, Status};
 use crate::shift::detector::OF;
 use crate::shift::history::Signal;
 use crate::shift::watch::{Finding, Verdict};
@@ -402,4 +403,50 @@ fn trends(verdict: &Verdict) -> Vec<Trend> {
         trend: of(strengths).to_owned(),
     })
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of the score where one signal was so strong an hour ago and is so now.
+    #[track_caller]
+    fn check(before: f64, now: f64, expected: &str) {
+        let finding = Finding {
+            cell: 0,
+            signal: Signal::Spread,
+            strength: now,
+            step: None,
+            sd: 1.0,
+        };
+        let verdict = Verdict {
+            findings: vec![finding],
+            strongest: [(0.1, 0.2), (now, before), (0.0, 0.0)],
+            alarm: false,
+        };
+        let found = trends(&verdict);
+        let of = |measure: &str| {
+            let mut found = found.iter();
+            found
+                .find(|trend| trend.measure == measure)
+                .map(|t| t.trend.clone())
+        };
+        assert_eq!(of("score").as_deref(), Some(expected));
+        assert_eq!(of("dss").as_deref(), Some(expected));
+        // Below a quarter of an alarm nothing moves.
+        assert_eq!(of("fds").as_deref(), Some("stable"));
+        assert_eq!(of("per").as_deref(), Some("stable"));
+    }
+
+    #[test]
+    fn a_fifth_more_or_less_is_a_trend() {
+        check(0.5, 0.61, "increasing");
+        check(0.5, 0.6, "stable");
+        check(0.6, 0.49, "decreasing");
+        check(0.6, 0.51, "stable");
+        check(0.0, 0.24, "stable");
+        check(0.0, 0.25, "increasing");
+        check(0.25, 0.0, "decreasing");
+        assert_eq!(trends(&Verdict::default()), []);
+    }
 }

@@ -3,7 +3,7 @@
 use contract::Contract;
 
 use crate::baseline::Baseline;
-use crate::measures::{Calibration, Status};
+use crate::policies::{Calibration, Status};
 use crate::report::{Driver, MIN_COVERAGE, ReportRequest, Window};
 use crate::shift::history::Signal;
 use crate::shift::season::Resolution;

@@ -119,6 +119,40 @@ fn error_rates_by_hand() {
 }
 
 #[test]
+fn error_rates_as_numpy_has_them() {
+    // t = np.arange(12); a = (40 + 10*np.sin(t)).astype(np.float32); b = (20 + 3*t).astype(np.float32);
+    // f = (35 + t/2).astype(np.float32), all .astype(float) again, NumPy 2.4.6.
+    // np.concatenate([np.abs(f-a)/np.abs(a), np.abs(f-b)/np.abs(b)]).mean()
+    const PER: f64 = 0.212_939_764_816_284_74;
+    // np.mean([np.abs(f-x).sum()/np.abs(x).sum() for x in (a, b)])
+    const WAPE: f64 = 0.193_519_401_533_530_67;
+    let linborg = contract("linborg");
+    let baseline = even_baseline(&linborg, "b1");
+    let mut builder =
+        PaneBuilder::new(Arc::clone(&linborg), Arc::new(baseline.clone()), 0, None).unwrap();
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    let [cpu, memory] = ["cpu_user_pct", "mem_used_pct"].map(|m| linborg.metric_index(m).unwrap());
+    for step in 0..12_u8 {
+        let (t, at) = (f64::from(step), START + i64::from(step) * STEP);
+        // The sixth step of a forecast is the bucket that ends 30 minutes after it was issued.
+        let issued_at = at - 5 * STEP;
+        builder.forecast(&prediction(&linborg, "a", "m1", issued_at, |_| {
+            (35.0 + t / 2.0) as f32
+        }));
+        let mut row = vec![f32::NAN; linborg.num_metrics()];
+        row[cpu] = (40.0 + 10.0 * t.sin()) as f32;
+        row[memory] = (20.0 + 3.0 * t) as f32;
+        builder.row("a", 0, at, 1, &row);
+        for pane in builder.close_before(at + STEP) {
+            windows.add(&pane);
+        }
+    }
+    let report = report(&mut windows, &baseline, START + HOUR);
+    near(report.windows[0].per.unwrap(), PER);
+    near(report.windows[0].wape.unwrap(), WAPE);
+}
+
+#[test]
 fn nothing_at_all() {
     let linborg = contract("linborg");
     let mut windows = Windows::new(Arc::clone(&linborg));
