@@ -354,12 +354,19 @@ pub(crate) enum DriftCommand {
     Status,
     /// The last report with its windows and every metric of every profile
     #[command(
-        after_help = "Examples:\n  forewarn drift report\n  forewarn drift report --json | jq '.metrics[:3]'\n\nWith --json: the record of topic drift"
+        after_help = "Examples:\n  forewarn drift report\n  forewarn drift report --html drift.html --hours 48\n  forewarn drift report --json | jq '.metrics[:3], .server_drift'\n\nWith --json: the record of topic drift; with --html too: {\"html\", \"reports\", \"from\", \"to\"}"
     )]
-    Report,
+    Report {
+        /// Write a page with drawings to this file; it needs nothing but itself
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Hours before the last report that the page shows
+        #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(i64).range(1..=168), value_name = "N", requires = "html")]
+        hours: i64,
+    },
     /// Replay one's own history through the code of the drift role, without a broker
     #[command(
-        after_help = "Examples:\n  forewarn drift backtest --data rollups/ --forecaster yesterday --baseline-days 21\n  forewarn drift backtest --data records.parquet --model 20260105T120000-1a2b3c4d --baseline-days 21 --json\n\nWith --json: a line for each evaluation, {\"at\", \"per\", \"dss\", \"fds\", \"anomaly_rate\", \"score\", \"calibrated\", \"status\", \"alarm\", \"load\"}, and a last one, {\"evaluations\", \"alarms\": [{\"from\", \"to\"}], \"days\"}"
+        after_help = "Examples:\n  forewarn drift backtest --data rollups/ --forecaster yesterday --baseline-days 21\n  forewarn drift backtest --data records.parquet --model 20260105T120000-1a2b3c4d --baseline-days 21 --json\n\nWith --json: a line for each evaluation, {\"at\", \"per\", \"dss\", \"fds\", \"anomaly_rate\", \"score\", \"calibrated\", \"status\", \"alarm\", \"load\"}, and a last one, {\"evaluations\", \"alarms\": [{\"from\", \"to\", \"why\"}], \"days\"}"
     )]
     Backtest(Box<BacktestArgs>),
 }

@@ -1,58 +1,70 @@
 //! `forewarn drift`: the last report of the drift role, and one's own history through its code.
 
-use std::ops::ControlFlow;
+mod charts;
+mod history;
+mod page;
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use bus::{RecordRef, Start};
-use contract::Topic;
-use contract::codec;
 use contract::record::DriftReport;
 use serde_json::json;
 
+use self::history::History;
+use self::page::Judged;
 use super::{App, output};
 use crate::cli::DriftCommand;
-use crate::kafka::{self, Until};
-use crate::shutdown::Shutdown;
 use crate::training::backtest_command;
 
 /// Runs one of the three.
 ///
 /// # Errors
-/// Where the topic cannot be read, or as the backtest has it.
+/// Where the topic cannot be read or the page not be written, or as the backtest has it.
 pub(crate) async fn run(command: &DriftCommand, app: &App) -> Result<()> {
+    let hours = match command {
+        DriftCommand::Backtest(args) => return backtest_command(args, app).await,
+        DriftCommand::Status => 0,
+        DriftCommand::Report { hours, .. } => *hours,
+    };
+    let Some(history) = history::read(app, hours).await? else {
+        return none(app.json);
+    };
     match command {
-        DriftCommand::Backtest(args) => backtest_command(args, app).await,
-        DriftCommand::Status => match last(app).await? {
-            Some(report) => status(&report, app.json),
-            None => none(app.json),
-        },
-        DriftCommand::Report => match last(app).await? {
-            Some(report) if app.json => output::json(&report),
-            Some(report) => full(&report),
-            None => none(app.json),
-        },
+        DriftCommand::Report {
+            html: Some(file), ..
+        } => write_page(&history, file, app),
+        DriftCommand::Report { .. } if app.json => output::json(&history.last),
+        DriftCommand::Report { .. } => full(&history.last),
+        _ => status(&history.last, app.json),
     }
 }
 
-/// The newest report that decodes.
-async fn last(app: &App) -> Result<Option<DriftReport>> {
-    let shutdown = Shutdown::on_signals().context("listen for signals")?;
-    let settings = kafka::settings(&app.settings, "drift");
-    let topic = Topic::Drift.full(&settings.prefix);
-    let mut newest = None;
-    let keep = |record: &RecordRef<'_>| {
-        match record.value.map(codec::decode::<DriftReport>) {
-            Some(Ok(report)) => newest = Some(report),
-            Some(Err(error)) => {
-                tracing::warn!(offset = record.offset, %error, "skipped a report that does not decode");
-            }
-            None => {}
-        }
-        Ok(ControlFlow::Continue(()))
+fn write_page(history: &History, file: &Path, app: &App) -> Result<()> {
+    let judged = Judged {
+        policy: app.settings.drift.policy,
+        calibration: app.settings.drift.calibration,
+        step_ms: app.settings.contract.step_ms(),
     };
-    let span = (Start::Beginning, Until::End);
-    kafka::read_topic(&settings, &topic, span, &shutdown, keep).await?;
-    Ok(newest)
+    let page = page::page(history, &judged);
+    std::fs::write(file, page).with_context(|| format!("write {}", file.display()))?;
+    let from = history
+        .points
+        .first()
+        .map_or(history.last.at, |point| point.at);
+    let (from, to) = (output::time(from), output::time(history.last.at));
+    let reports = history.points.len();
+    if app.json {
+        return output::json(&json!({
+            "html": file.display().to_string(),
+            "reports": reports,
+            "from": from,
+            "to": to,
+        }));
+    }
+    output::line(&format!(
+        "{}: {reports} reports, {from} to {to}",
+        file.display()
+    ))
 }
 
 fn none(json: bool) -> Result<()> {
@@ -82,6 +94,8 @@ fn status(report: &DriftReport, json: bool) -> Result<()> {
             "servers": report.servers,
             "missing_servers": report.missing_servers,
             "missing_partitions": report.missing_partitions,
+            "server_drift": report.server_drift,
+            "new_servers": report.new_servers,
             "recommendation": report.recommendation,
         }));
     }
@@ -157,5 +171,41 @@ fn full(report: &DriftReport) -> Result<()> {
             "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "KS", "PSI", "PER",
         ],
         &metrics,
-    )
+    )?;
+    servers(report)
+}
+
+/// Who is far from its own usual, and who is new.
+fn servers(report: &DriftReport) -> Result<()> {
+    output::line("")?;
+    if report.new_servers > 0 {
+        output::line(&format!(
+            "{} servers are new to the baseline: {}",
+            report.new_servers,
+            report.new_names.join(", ")
+        ))?;
+    }
+    if report.known_servers == 0 {
+        return output::line("servers: the baseline of this model knows none");
+    }
+    if report.server_drift.is_empty() {
+        return output::line(&format!(
+            "servers: none of {} was far from its own usual for half of the last hour",
+            report.known_servers
+        ));
+    }
+    let rows: Vec<Vec<String>> = report
+        .server_drift
+        .iter()
+        .map(|server| {
+            vec![
+                server.server.clone(),
+                server.profile.clone(),
+                server.metric.clone(),
+                format!("{:+.1} sd", server.size_sd),
+                format!("{:.0} %", 100.0 * server.share),
+            ]
+        })
+        .collect();
+    output::table(&["SERVER", "PROFILE", "METRIC", "BY", "OF THE HOUR"], &rows)
 }

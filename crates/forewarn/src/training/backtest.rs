@@ -45,12 +45,11 @@ struct Calibrated {
     score: f64,
 }
 
-/// From when to when it was an alarm.
+/// From when to when it was an alarm, and what was said at its beginning: which metrics, profiles and servers drive it.
 #[derive(Serialize)]
 struct Alarm {
     from: String,
     to: Option<String>,
-    #[serde(skip)]
     why: String,
 }
 
