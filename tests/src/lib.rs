@@ -7,6 +7,7 @@ pub mod forwarder;
 pub mod kafka;
 pub mod models;
 pub mod oracle;
+pub mod pages;
 pub mod topics;
 
 use std::io::{Read as _, Write as _};

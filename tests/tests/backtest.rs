@@ -119,6 +119,13 @@ fn a_quiet_fleet_is_quiet_and_a_shift_is_seen() {
         "{delay} s after the shift"
     );
     assert_eq!(alarms[0]["to"], Value::Null);
+    // What, and who: servers by name, or that they moved together.
+    let why = alarms[0]["why"].as_str().unwrap();
+    assert!(why.contains("driven by"), "{why}");
+    assert!(
+        why.contains("from their own usual: ") || why.contains("they moved together"),
+        "{why}"
+    );
 }
 
 /// What the decision engine makes of a backtest's scores and loads.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::record::DriftReport;
-use tests::{Running, Site, brokers, kafka, topics};
+use serde_json::{Value, json};
+use tests::{Running, Site, brokers, kafka, pages, topics};
 
 /// The last 26 hours of 100.
 const FROM: &str = "2026-01-08T02:00:00Z";
@@ -48,6 +49,91 @@ fn reported_through(site: &Site, last: i64, running: &mut Running) -> BTreeMap<i
     })
 }
 
+/// What the commands say of an empty topic.
+fn nothing_is_reported(site: &Site) {
+    let page = site.path("drift.html");
+    let html = ["drift", "report", "--html", page.to_str().expect("a path")];
+    for words in [&["drift", "status"][..], &["drift", "report"], &html] {
+        let ended = site.run(words).ok();
+        assert!(ended.stdout.starts_with("no report yet"), "{ended:?}");
+        let ended = site.run(&[words, &["--json"]].concat()).ok();
+        assert_eq!(ended.last_json(), Value::Null);
+    }
+    assert!(!page.exists());
+}
+
+/// The commands say what the role wrote.
+fn the_commands_tell(site: &Site, written: &BTreeMap<i64, DriftReport>) {
+    let (_, last) = written.last_key_value().expect("reports");
+    assert_eq!(last.known_servers, 12, "the baseline knows the fleet");
+    assert_eq!((last.new_servers, &last.new_names), (0, &Vec::new()));
+
+    let status = site.run(&["drift", "status", "--json"]).ok().last_json();
+    assert_eq!(status["status"], json!(last.status));
+    assert_eq!(status["score"], json!(last.score));
+    assert_eq!(status["recommendation"], json!(last.recommendation));
+    assert_eq!(status["server_drift"], json!(last.server_drift));
+    let status = site.run(&["drift", "status"]).ok().stdout;
+    let lines: Vec<&str> = status.lines().collect();
+    assert_eq!(lines.len(), 2, "{status}");
+    assert!(
+        lines[0].starts_with(&last.status) && lines[0].contains("12 servers"),
+        "{status}"
+    );
+    assert_eq!(lines[1], last.recommendation);
+
+    let report = site.run(&["drift", "report", "--json"]).ok().last_json();
+    assert_eq!(report, json!(last));
+    let report = site.run(&["drift", "report"]).ok().stdout;
+    assert!(report.starts_with(&status), "{report}");
+    for words in [
+        "WINDOW",
+        "CALIBRATED",
+        "24 h",
+        "PROFILE",
+        "SINCE",
+        "mem_used_pct",
+    ] {
+        assert!(report.contains(words), "{words} in {report}");
+    }
+    match last.server_drift.first() {
+        Some(server) => assert!(report.contains(&server.server), "{report}"),
+        None => assert!(report.contains("none of 12 was far from"), "{report}"),
+    }
+
+    let path = site.path("drift.html").display().to_string();
+    let html = ["drift", "report", "--html", &path];
+    let told = site
+        .run(&[&html[..], &["--json"]].concat())
+        .ok()
+        .last_json();
+    assert_eq!(told["reports"], json!(written.len()), "{told}");
+    assert_eq!(told["html"], json!(path));
+    let page = std::fs::read_to_string(&path).expect("read the page");
+    pages::check_nesting(&page);
+    assert!(!page.contains("<script") && !page.contains("://") && !page.contains("NaN"));
+    for words in [
+        "Score over time",
+        "PER: prediction error rate",
+        "Anomaly rate",
+        "critical",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(page.contains(&last.model_version));
+    // The last three hours alone: 36 steps and both ends.
+    let told = site
+        .run(&[&html[..], &["--hours", "3"]].concat())
+        .ok()
+        .stdout;
+    assert!(told.contains(": 37 reports, "), "{told}");
+    let told = site.run(&["drift", "report", "--hours", "3"]);
+    assert!(
+        told.code == Some(2) && told.stderr.contains("--html"),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn kills_two_at_once_and_garbage_change_no_report() {
     let Some(brokers) = brokers() else { return };
@@ -58,12 +144,15 @@ fn kills_two_at_once_and_garbage_change_no_report() {
         &contract::Contract::shipped("linborg").expect("shipped"),
     );
     let last = rows.iter().map(|row| row.bucket_ms).max().expect("rows") + 300_000;
+    nothing_is_reported(&plain);
     let mut running = plain.start(&RUN);
     let expected = reported_through(&plain, last, &mut running);
     assert_eq!(running.terminate(), Some(0), "{}", running.output());
     assert!(expected.len() > 250, "{} reports", expected.len());
     assert!(expected[&last].missing_partitions.is_empty());
     assert_eq!(expected[&last].servers, 12);
+
+    the_commands_tell(&plain, &expected);
 
     let registry = plain.path("registry").display().to_string();
     let shaken = site(&brokers, Some(&registry));

@@ -6,7 +6,7 @@ use std::process::Command;
 use contract::Contract;
 use lake::records::{RecordWriter, Row};
 use serde_json::Value;
-use tests::Site;
+use tests::{Site, pages};
 
 /// A name that would run, load and close tags if it got into the page as it is.
 const EVIL: &str =
@@ -48,38 +48,12 @@ fn trained(site: &Site) -> PathBuf {
     PathBuf::from(trained["path"].as_str().expect("a path"))
 }
 
-/// Opens and closes every tag in order, has every attribute quoted and no bare `<` or `&`: what a strict parser asks for.
-fn check_nesting(page: &str) {
-    let mut open: Vec<&str> = Vec::new();
-    let mut rest = page.strip_prefix("<!DOCTYPE html>").expect("a doctype");
-    while let Some(at) = rest.find('<') {
-        let (before, tag) = rest.split_at(at);
-        for part in before.split('&').skip(1) {
-            let entity = part.split(';').next().unwrap_or_default();
-            assert!(
-                ["amp", "lt", "gt", "quot", "#39"].contains(&entity),
-                "a bare & before {part}"
-            );
-        }
-        let end = tag.find('>').expect("the end of a tag");
-        let (inside, after) = (&tag[1..end], &tag[end + 1..]);
-        assert_eq!(inside.matches('"').count() % 2, 0, "{inside}");
-        match (inside.strip_prefix('/'), inside.strip_suffix('/')) {
-            (Some(name), _) => assert_eq!(open.pop(), Some(name), "closed out of order"),
-            (None, Some(_)) => {}
-            (None, None) => open.push(inside.split(' ').next().unwrap_or_default()),
-        }
-        rest = after;
-    }
-    assert!(open.is_empty(), "left open: {open:?}");
-}
-
 #[test]
 fn the_page_is_whole_and_holds_no_name_as_markup() {
     let site = Site::new("127.0.0.1:1", "vm");
     let path = trained(&site);
     let page = std::fs::read_to_string(path.join("report.html")).expect("read the page");
-    check_nesting(&page);
+    pages::check_nesting(&page);
     assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("NaN"));
     assert!(page.contains("&lt;script&gt;"), "the evil server is shown");
     // Nothing is fetched: no address but the escaped one of the evil name.
