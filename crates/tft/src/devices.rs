@@ -112,7 +112,10 @@ mod tests {
             ("cuda:0,cuda:1,libtorch:cuda:7", 3),
         ] {
             let devices: Devices = text.parse().unwrap();
-            assert_eq!((devices.to_string().as_str(), devices.count()), (text, count));
+            assert_eq!(
+                (devices.to_string().as_str(), devices.count()),
+                (text, count)
+            );
             let json = serde_json::to_string(&devices).unwrap();
             assert_eq!(json, format!("\"{text}\""));
             assert_eq!(serde_json::from_str::<Devices>(&json).unwrap(), devices);

@@ -43,9 +43,10 @@ pub(crate) async fn run(command: &BenchCommand, app: &App) -> Result<()> {
     let (contract, size) = (app.settings.contract.clone(), *batch as usize);
     let precision = app.settings.train.precision;
     let each = Duration::from_secs_f64(*seconds / 3.0);
-    let measured = tokio::task::spawn_blocking(move || measure(&contract, size, each, devices, precision))
-        .await
-        .context("measure the model")??;
+    let measured =
+        tokio::task::spawn_blocking(move || measure(&contract, size, each, devices, precision))
+            .await
+            .context("measure the model")??;
     if app.json {
         return output::json(&serde_json::to_value(&measured)?);
     }

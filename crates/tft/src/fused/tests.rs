@@ -215,8 +215,7 @@ const HEAD_SIZES: [usize; 4] = [2, 3, 5, 4];
 /// Inputs of a head for 2 metrics, 3 tokens, 5 samples and blocks of 4, with gaps among the targets.
 fn head_inputs() -> HeadInputs {
     let [metrics, tokens, batch, block] = HEAD_SIZES;
-    let values =
-        |count: usize, seed: u64, size: f32| numbers(input([count], seed, size).inner());
+    let values = |count: usize, seed: u64, size: f32| numbers(input([count], seed, size).inner());
     let points = metrics * tokens * batch * block;
     let weight: Vec<f32> = (0..points)
         .map(|i| {

@@ -35,9 +35,10 @@ fn passes(tft: &TftConfig, per_pass: usize) -> (Shape, Vec<Batch>) {
     let (domain, config) = (Domain::of(&contract()), quick());
     let shape = Shape::of(*tft, &domain).unwrap();
     let columns = eval::columns(&domain, &waves(6, 12)).unwrap();
-    let windows = Plan::new(&columns, &domain, &config)
-        .unwrap()
-        .epoch(&columns, domain.step_ms, &config, 1);
+    let windows =
+        Plan::new(&columns, &domain, &config)
+            .unwrap()
+            .epoch(&columns, domain.step_ms, &config, 1);
     let assembler = Assembler {
         shape,
         normalisation: eval::units(&columns, shape.metrics),
@@ -198,7 +199,13 @@ fn a_device_whose_memory_is_full_leaves_nothing_behind() {
 
 #[test]
 fn a_checkpoint_goes_on_on_the_same_devices_only() {
-    let config = on(2, TrainConfig { epochs: 2, ..quick() });
+    let config = on(
+        2,
+        TrainConfig {
+            epochs: 2,
+            ..quick()
+        },
+    );
     let (whole, kept) = watched(&config, Start::Fresh, |_| false);
     let whole = whole.unwrap();
     let (again, _) = watched(&config, Start::Checkpoint(&kept[kept.len() / 2]), |_| false);
@@ -209,7 +216,9 @@ fn a_checkpoint_goes_on_on_the_same_devices_only() {
     let (one, two) = (times(1).resolve().unwrap(), times(2).resolve().unwrap());
     let said = refused.unwrap_err().to_string();
     assert!(
-        said.contains(&format!("a training on {two}, now {one}: go on with --device {two}")),
+        said.contains(&format!(
+            "a training on {two}, now {one}: go on with --device {two}"
+        )),
         "{said}"
     );
 }
@@ -218,7 +227,10 @@ fn a_checkpoint_goes_on_on_the_same_devices_only() {
 fn gradients_in_bf16_point_where_those_in_f32_do() {
     let (loss, single) = gradients(1, &exact(), 25);
     let half = gradients_on(&times(1), Precision::Bf16, &exact(), 25);
-    check_same(&gradients_on(&times(2), Precision::Bf16, &exact(), 25), &half);
+    check_same(
+        &gradients_on(&times(2), Precision::Bf16, &exact(), 25),
+        &half,
+    );
     // A number of bf16 is off by 1/256 at most, and so is each of a few in a row.
     assert!(
         (half.0 - loss).abs() <= 0.02 * loss,
@@ -226,9 +238,8 @@ fn gradients_in_bf16_point_where_those_in_f32_do() {
         half.0
     );
     assert!(half.1 != single, "nothing was computed in bf16");
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum()
-    };
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum() };
     let (ours, theirs) = (dot(&half.1, &half.1).sqrt(), dot(&single, &single).sqrt());
     let cosine = dot(&half.1, &single) / (ours * theirs);
     assert!(cosine > 0.99, "{cosine}");
