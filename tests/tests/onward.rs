@@ -43,10 +43,9 @@ fn site(brokers: &str) -> Site {
 /// Says that drift asks for a training on all rollups that are there.
 fn decide(site: &Site, id: &str) {
     let ends = kafka::watermarks(site.brokers(), &site.topic("rollups"));
-    let positions = (0..).zip(ends).map(|(partition, (_, offset))| Position {
-        partition,
-        offset,
-    });
+    let positions = (0..)
+        .zip(ends)
+        .map(|(partition, (_, offset))| Position { partition, offset });
     let decision = ControlEvent {
         id: id.to_owned(),
         event_type: DECISION.to_owned(),
@@ -90,7 +89,9 @@ fn versions(site: &Site) -> Vec<String> {
 fn said(site: &Site, event_type: &str, job: &str) -> usize {
     let events: Vec<(i32, ControlEvent)> = topics::records(site.brokers(), &site.topic("control"));
     let about = |event: &ControlEvent| matches!(&event.payload, ControlPayload::Training(t) if t.job_id == job);
-    let of_type = events.iter().filter(|(_, e)| e.event_type == event_type && about(e));
+    let of_type = events
+        .iter()
+        .filter(|(_, e)| e.event_type == event_type && about(e));
     of_type.count()
 }
 
@@ -173,7 +174,9 @@ fn drift_trains_the_production_model_further_through_a_stop() {
     });
     assert_eq!(running.terminate(), Some(0), "{}", running.output());
     assert!(
-        running.output().contains("training stopped at a checkpoint"),
+        running
+            .output()
+            .contains("training stopped at a checkpoint"),
         "{}",
         running.output()
     );
