@@ -89,7 +89,7 @@ proptest! {
     #[test]
     fn the_same_panes_give_the_same_bits(events in events(), seed in any::<u64>()) {
         let vm = contract("linborg");
-        let baselines = ["b1", "b2"].map(|id| learned(id));
+        let baselines = ["b1", "b2"].map(learned);
         let mut windows = Windows::new(Arc::clone(&vm));
         let mut last: BTreeMap<(i64, i32, usize, bool), Pane> = BTreeMap::new();
         for event in events {

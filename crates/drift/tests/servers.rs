@@ -247,7 +247,7 @@ proptest! {
         seen.rotate_left(turn.min(values.len()));
         let second = pane(&linborg, &baseline, &seen);
         prop_assert_eq!(&first, &second);
-        let mut sizes: Vec<f64> = values.iter().map(|value| (f64::from(value) - 16.0).abs()).collect();
+        let mut sizes: Vec<f64> = values.iter().map(|value| (f64::from(*value) - 16.0).abs()).collect();
         sizes.sort_by(|a, b| b.total_cmp(a));
         let sd = (300.0_f64 / 299.0).sqrt();
         let expected: Vec<f64> = sizes.iter().map(|size| size / sd).filter(|size| *size > 3.0).take(3).collect();

@@ -284,6 +284,7 @@ fn facts(history: &History) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use contract::record::{DriftReport, MetricDrift, ServerDrift, WindowMeasures};
 
