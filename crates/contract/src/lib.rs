@@ -15,6 +15,7 @@ pub mod codec;
 mod domain;
 mod file;
 mod fixed;
+mod hours;
 pub mod record;
 pub mod schema;
 pub mod topic;
@@ -25,4 +26,5 @@ pub use domain::{
 };
 pub use file::{ContractError, renamed_metric};
 pub use fixed::Fixed;
+pub use hours::{HOURS_OF_WEEK, hour_of_week};
 pub use topic::Topic;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike as _, Timelike as _};
 use chrono_tz::Tz;
 
 use crate::evidence::Evidence;
@@ -214,7 +213,7 @@ struct Week {
 
 impl Week {
     fn add(&mut self, at_ms: i64, zone: Tz, load: f64) {
-        if let Some((day, hour)) = hour_of_week(at_ms, zone)
+        if let Some((day, hour)) = day_and_hour(at_ms, zone)
             && let Some(mean) = self.days.get_mut(day).and_then(|day| day.get_mut(hour))
         {
             mean.add(Mean { sum: load, n: 1 });
@@ -223,7 +222,7 @@ impl Week {
 
     /// The load to expect then.
     fn load(&self, at_ms: i64, zone: Tz) -> Option<f64> {
-        let (day, hour) = hour_of_week(at_ms, zone)?;
+        let (day, hour) = day_and_hour(at_ms, zone)?;
         let own = self.days.get(day).and_then(|day| day.get(hour));
         own.and_then(|mean| mean.get())
             .or_else(|| (0..=BORROW_HOURS).find_map(|away| self.of_any_day(hour, away)))
@@ -241,10 +240,7 @@ impl Week {
 }
 
 /// Days from Monday, and the hour.
-fn hour_of_week(at_ms: i64, zone: Tz) -> Option<(usize, usize)> {
-    let at = DateTime::from_timestamp_millis(at_ms)?.with_timezone(&zone);
-    Some((
-        at.weekday().num_days_from_monday() as usize,
-        at.hour() as usize,
-    ))
+fn day_and_hour(at_ms: i64, zone: Tz) -> Option<(usize, usize)> {
+    let (hour, _) = contract::hour_of_week(zone, at_ms)?;
+    Some((hour / HOURS, hour % HOURS))
 }

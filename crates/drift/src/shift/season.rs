@@ -6,30 +6,17 @@
 //! Bayes: James and Stein, "Estimation with quadratic loss", 1961; Efron and Morris, "Data analysis using Stein's estimator", 1975):
 //! an hour that was seen rarely borrows from the effects above it.
 
-use chrono::{Datelike, TimeZone, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Hours of a week.
-pub const HOURS: usize = 168;
+pub const HOURS: usize = contract::HOURS_OF_WEEK;
 const DAY: usize = 24;
 
-/// Hour of the week (0 is Monday 00:00) and what share of it has passed, in the contract's zone. A repeated hour (25-hour
-/// day) is twice the same, a skipped one never comes.
-#[must_use]
-pub fn local_hour(zone: chrono_tz::Tz, at_ms: i64) -> (usize, f64) {
-    let Some(utc) = Utc.timestamp_millis_opt(at_ms).single() else {
-        return (0, 0.5);
-    };
-    let local = utc.with_timezone(&zone);
-    let day = local.weekday().num_days_from_monday() as usize;
-    let passed = f64::from(local.minute() * 60 + local.second()) / 3_600.0;
-    ((day * DAY + local.hour() as usize) % HOURS, passed)
-}
-
-/// The local hour of a bucket that starts at `bucket_ms`: that of its middle.
+/// The local hour of a bucket that starts at `bucket_ms`, and how far it has passed: those of its middle. A bucket beyond the calendar
+/// counts as the middle of the first.
 #[must_use]
 pub fn bucket_hour(zone: chrono_tz::Tz, bucket_ms: i64, step_ms: i64) -> (usize, f64) {
-    local_hour(zone, bucket_ms + step_ms / 2)
+    contract::hour_of_week(zone, bucket_ms + step_ms / 2).unwrap_or((0, 0.5))
 }
 
 /// How finely the baseline knows the time.
