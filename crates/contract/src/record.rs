@@ -147,7 +147,7 @@ pub struct Training {
     pub version: Option<String>,
     /// 0–1.
     pub progress: Option<f64>,
-    /// Epochs done.
+    /// Epochs done; of a request, how many are asked for.
     pub epoch: Option<i32>,
     /// Loss on the training data.
     pub train_loss: Option<f64>,
@@ -209,13 +209,17 @@ pub const TRAINING_REQUESTED: &str = "forewarn.training.requested";
 pub const TRAINING_STARTED: &str = "forewarn.training.started";
 /// It goes on.
 pub const TRAINING_PROGRESS: &str = "forewarn.training.progress";
+/// It stands still because the fleet is busy.
+pub const TRAINING_PAUSED: &str = "forewarn.training.paused";
+/// It goes on after a pause.
+pub const TRAINING_RESUMED: &str = "forewarn.training.resumed";
 /// It is done.
 pub const TRAINING_COMPLETED: &str = "forewarn.training.completed";
-/// It failed.
+/// It was given up after several tries.
 pub const TRAINING_FAILED: &str = "forewarn.training.failed";
 /// It was stopped.
 pub const TRAINING_CANCELLED: &str = "forewarn.training.cancelled";
-/// It was not begun, with the reason.
+/// It was not begun for want of data, with the reason.
 pub const TRAINING_REJECTED: &str = "forewarn.training.rejected";
 /// A model is in the registry.
 pub const MODEL_PUBLISHED: &str = "forewarn.model.published";
@@ -227,11 +231,13 @@ pub const MODEL_REJECTED: &str = "forewarn.model.rejected";
 pub const MODEL_ROLLED_BACK: &str = "forewarn.model.rolled_back";
 
 /// All types of control events.
-pub const EVENT_TYPES: [&str; 12] = [
+pub const EVENT_TYPES: [&str; 14] = [
     DECISION,
     TRAINING_REQUESTED,
     TRAINING_STARTED,
     TRAINING_PROGRESS,
+    TRAINING_PAUSED,
+    TRAINING_RESUMED,
     TRAINING_COMPLETED,
     TRAINING_FAILED,
     TRAINING_CANCELLED,

@@ -241,7 +241,7 @@ fn cloud_events_headers() {
     let mut event = decision();
     event.time = i64::MAX;
     assert_eq!(event.ce_headers()[4].1, i64::MAX.to_string());
-    assert_eq!(EVENT_TYPES.len(), 12);
+    assert_eq!(EVENT_TYPES.len(), 14);
 }
 
 proptest::proptest! {

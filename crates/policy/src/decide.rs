@@ -7,7 +7,7 @@ use contract::record::Decision;
 use drift::{Policy, compared};
 
 use crate::due::{Cause, Due, due};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, UNKNOWN};
 use crate::jobs::State;
 use crate::quiet::{NextQuiet, QuietRule};
 use crate::settings::Settings;
@@ -22,6 +22,9 @@ const LOAD_WITHIN_MS: i64 = 24 * 3_600_000;
 
 /// The verdict while the load is waited for; [`State`] tells it from others by these words.
 const WAIT_FOR_LOAD: &str = "wait until the load is known";
+
+/// The verdict where the fleet is quiet, or a person asked; [`State`] tells it from trainings in spite of the load by these words.
+const TRAIN: &str = "train";
 
 /// The verdict while the fleet is busy.
 const WAIT_FOR_QUIET: &str = "wait for a quiet time";
@@ -113,11 +116,11 @@ fn verdict(evidence: &Evidence, state: &State, settings: &Settings, due: Option<
         return held;
     }
     if due.cause == Cause::Manual {
-        return Verdict::train("train");
+        return Verdict::train(TRAIN);
     }
     match settings.quiet.is_quiet(evidence, settings.max_load) {
         None => load_unknown(evidence.at_ms, state),
-        Some(true) => Verdict::train("train"),
+        Some(true) => Verdict::train(TRAIN),
         Some(false) => busy(evidence, state, settings, due),
     }
 }
@@ -132,8 +135,9 @@ fn open_job(now_ms: i64, state: &State) -> Option<Verdict> {
                 .progress
                 .map(|done| format!(" ({:.0} % done)", 100.0 * done))
                 .unwrap_or_default();
+            let paused = if claim.paused { ", paused" } else { "" };
             Verdict {
-                more: format!("{asked}, done by {}{done}", claim.worker),
+                more: format!("{asked}, done by {}{done}{paused}", claim.worker),
                 ..Verdict::no("a training runs, wait for its end")
             }
         }
@@ -172,7 +176,7 @@ fn after_failure(now_ms: i64, state: &State, settings: &Settings, due: Due) -> O
     let until = state
         .last_failed_ms()?
         .saturating_add(settings.after_failure_ms);
-    let words = "the last training failed, wait before the next";
+    let words = "the last training was given up, wait before the next";
     (due.cause != Cause::Manual && now_ms < until).then(|| Verdict::wait(now_ms, until, words))
 }
 
@@ -222,7 +226,15 @@ pub(crate) fn waits_for_load(decision: &Decision) -> bool {
     !decision.trigger && words(&decision.reason) == WAIT_FOR_LOAD
 }
 
+/// Whether a training was decided on because the fleet was quiet: it gives way when that ends.
+pub(crate) fn rests_on_quiet(decision: &Decision) -> bool {
+    decision.trigger && !decision.manual && words(&decision.reason) == TRAIN
+}
+
 fn score_words(evidence: &Evidence) -> String {
+    if evidence.status == UNKNOWN {
+        return "no drift report".to_owned();
+    }
     let limit = Policy::SLA.alarm;
     let score = compared(evidence.score, limit);
     let sign = if evidence.score > limit { '>' } else { '≤' };
@@ -236,9 +248,10 @@ fn score_words(evidence: &Evidence) -> String {
     format!("{words} driven by {}", evidence.drivers.join(" and "))
 }
 
-fn load_words(evidence: &Evidence, settings: &Settings) -> String {
+pub(crate) fn load_words(evidence: &Evidence, settings: &Settings) -> String {
     let limit = settings.max_load;
     let load = match evidence.load {
+        None if evidence.status == UNKNOWN => "load unknown".to_owned(),
         None => "load unknown (no CPU metric came)".to_owned(),
         Some(load) if load < limit => format!("load {} < {limit:.2}", compared(load, limit)),
         Some(load) => format!("load {load:.2} ≥ {limit:.2}"),

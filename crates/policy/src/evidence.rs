@@ -6,6 +6,9 @@ use drift::Policy;
 /// Most causes named in a reason; the report has them all.
 const MAX_NAMED: usize = 2;
 
+/// The status where nothing was measured.
+pub(crate) const UNKNOWN: &str = "unknown";
+
 /// A person's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
@@ -20,7 +23,7 @@ pub struct Evidence {
     pub at_ms: i64,
     /// The drift score, calibrated.
     pub score: f64,
-    /// `healthy`, `warning`, `urgent` or `critical`.
+    /// `healthy`, `warning`, `urgent` or `critical`; `unknown` without a report.
     pub status: String,
     /// Whether drift is detected.
     pub alarm: bool,
@@ -84,22 +87,18 @@ impl Evidence {
         }
     }
 
-    /// A score and a load with nothing behind them. The confidence is the score's distance from the alarm: 0.5 at it, 1 from
-    /// one alarm level away.
+    /// Of a time from which there is no drift report.
     #[must_use]
-    pub fn of_score(at_ms: i64, score: f64, load: f64) -> Evidence {
-        let policy = Policy::SLA;
-        let away = (score - policy.alarm).abs() / policy.alarm;
+    pub fn of_nothing(at_ms: i64) -> Evidence {
         Evidence {
             at_ms,
-            score,
-            status: policy.status(score).as_str().to_owned(),
-            alarm: policy.is_alarm(score),
-            // More digits would say more than a score does.
-            confidence: (50.0 + 50.0 * away.min(1.0)).round() / 100.0,
+            score: 0.0,
+            status: UNKNOWN.to_owned(),
+            alarm: false,
+            confidence: 0.0,
             accuracy: None,
             share_drifted: None,
-            load: Some(load),
+            load: None,
             mean_cpu: None,
             mean_memory: None,
             drivers: Vec::new(),
@@ -108,6 +107,23 @@ impl Evidence {
             model_version: String::new(),
             positions: Vec::new(),
             windows: Vec::new(),
+        }
+    }
+
+    /// A score and a load with nothing behind them. The confidence is the score's distance from the alarm: 0.5 at it, 1 from
+    /// one alarm level away.
+    #[must_use]
+    pub fn of_score(at_ms: i64, score: f64, load: f64) -> Evidence {
+        let policy = Policy::SLA;
+        let away = (score - policy.alarm).abs() / policy.alarm;
+        Evidence {
+            score,
+            status: policy.status(score).as_str().to_owned(),
+            alarm: policy.is_alarm(score),
+            // More digits would say more than a score does.
+            confidence: (50.0 + 50.0 * away.min(1.0)).round() / 100.0,
+            load: Some(load),
+            ..Evidence::of_nothing(at_ms)
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Which trainings were asked for, who does them, and when the last one ended: a fold over the control topic.
 //!
 //! A decision to train is a job; its id is the decision event's. A person's request is one too, at once: whoever writes it
-//! has asked [`decide`](crate::decide()) with the request, and been told that the safeguards allow it, or has forced it.
-//! A request whose trigger is `event:NAME` is an event's: it is no job, but a cause that the triggers may name. The topic has one partition, so all readers see claims in one order: the first
-//! `forewarn.training.started` of a job wins it, and what others say about it does not count. A claim that shows no
-//! sign of life for [`STALE_AFTER_MS`] may be taken over by a later `started`.
+//! has asked [`decide`](crate::decide()) with the request, and been told that the safeguards allow it, or has forced it. The
+//! decision may follow under the job's id, so that the log has its reason; it opens nothing then.
+//! A request whose trigger is `event:NAME` is an event's: it is no job, but a cause that the triggers may name.
+//!
+//! The topic has one partition, so all readers see claims in one order: the first `forewarn.training.started` of a job wins
+//! it, and what others say about it does not count. A claim that shows no sign of life for [`STALE_AFTER_MS`] may be taken
+//! over by a later `started`.
 //!
 //! Invariants: one worker at a time holds a job; a repeat of an event changes nothing, also after the job has ended; at
 //! most [`MAX_JOBS`] jobs, open and ended, [`MAX_IN_WEEK`] trainings, [`MAX_EVENTS`] events and 30 days of loads are
@@ -15,10 +18,11 @@ use std::collections::{BTreeMap, VecDeque};
 use contract::record::{
     ControlEvent, ControlPayload, DECISION, Decision, MODEL_PROMOTED, MODEL_PUBLISHED,
     MODEL_ROLLED_BACK, Position, TRAINING_CANCELLED, TRAINING_COMPLETED, TRAINING_FAILED,
-    TRAINING_PROGRESS, TRAINING_REJECTED, TRAINING_REQUESTED, TRAINING_STARTED, Training,
+    TRAINING_PAUSED, TRAINING_PROGRESS, TRAINING_REJECTED, TRAINING_REQUESTED, TRAINING_RESUMED,
+    TRAINING_STARTED, Training,
 };
 
-use crate::decide::waits_for_load;
+use crate::decide::{rests_on_quiet, waits_for_load};
 use crate::due::SCHEDULE;
 use crate::quiet::Loads;
 use crate::settings::MAX_IN_WEEK;
@@ -44,6 +48,8 @@ pub struct Claim {
     pub last_sign_ms: i64,
     /// How far it is, 0–1, as it last said.
     pub progress: Option<f64>,
+    /// It stands still because the fleet is busy.
+    pub paused: bool,
 }
 
 /// A training that was asked for and has not ended.
@@ -57,6 +63,10 @@ pub struct Job {
     pub trigger: String,
     /// How far in `rollups` it must read.
     pub positions: Vec<Position>,
+    /// Passes over the data that a person asked for; the preset's where nobody did.
+    pub epochs: Option<u32>,
+    /// It was decided on because the fleet was quiet, and pauses when that ends.
+    pub gives_way: bool,
     /// Who does it.
     pub claim: Option<Claim>,
 }
@@ -85,7 +95,7 @@ pub struct State {
     events: BTreeMap<String, i64>,
     /// When the last training that succeeded ended, ms.
     last_completed_ms: Option<i64>,
-    /// When a training was last given up, ms.
+    /// When a training was last given up or turned down, ms.
     last_failed_ms: Option<i64>,
     /// When decisions began to wait for an unknown load, ms; `None` once one says anything else.
     load_unknown_since_ms: Option<i64>,
@@ -152,7 +162,7 @@ impl State {
         self.last_completed_ms.or(self.last_model_ms)
     }
 
-    /// When a training was given up, ms; `None` once one has succeeded after it.
+    /// When a training was given up or turned down for want of data, ms; `None` once one has succeeded after it.
     #[must_use]
     pub fn last_failed_ms(&self) -> Option<i64> {
         self.last_failed_ms.filter(|failed| {
@@ -218,10 +228,21 @@ impl State {
             self.load_unknown_since_ms.get_or_insert(event.time);
             return;
         }
-        self.load_unknown_since_ms = None;
+        // A person's request does not wait for the load, so its answer says nothing about it.
+        if !decision.manual {
+            self.load_unknown_since_ms = None;
+        }
         if decision.trigger {
             self.last_decided_ms = self.last_decided_ms.max(Some(event.time));
-            self.open(event, &event.id, &decision.cause, &decision.positions);
+            self.open(Job {
+                id: event.id.clone(),
+                requested_ms: event.time,
+                trigger: decision.cause.clone(),
+                positions: decision.positions.clone(),
+                epochs: None,
+                gives_way: rests_on_quiet(decision),
+                claim: None,
+            });
         }
     }
 
@@ -232,16 +253,20 @@ impl State {
                 self.note(&training.trigger, event.time);
             }
             TRAINING_REQUESTED => {
-                let id = if id.is_empty() { &event.id } else { id };
-                let trigger = if training.trigger.is_empty() {
-                    "manual"
-                } else {
-                    &training.trigger
-                };
-                self.open(event, id, trigger, &[]);
+                self.open(Job {
+                    id: or(id, &event.id),
+                    requested_ms: event.time,
+                    trigger: or(&training.trigger, "manual"),
+                    positions: Vec::new(),
+                    epochs: training.epoch.and_then(|epochs| epochs.try_into().ok()),
+                    gives_way: false,
+                    claim: None,
+                });
             }
             TRAINING_STARTED => self.claim(id, worker, event.time),
-            TRAINING_PROGRESS => self.sign(training, event.time),
+            TRAINING_PROGRESS => self.sign(training, event.time, None),
+            TRAINING_PAUSED => self.sign(training, event.time, Some(true)),
+            TRAINING_RESUMED => self.sign(training, event.time, Some(false)),
             TRAINING_COMPLETED if self.may_end(id, worker) => {
                 self.last_completed_ms = self.last_completed_ms.max(Some(event.time));
                 self.complete(event, training);
@@ -251,7 +276,11 @@ impl State {
                 self.last_failed_ms = self.last_failed_ms.max(Some(event.time));
                 self.end(id);
             }
-            // A person may stop what a worker does.
+            // A person may stop what a worker does; what the worker itself turns down it would turn down again at once.
+            TRAINING_REJECTED if self.job(id).is_some() && self.may_end(id, worker) => {
+                self.last_failed_ms = self.last_failed_ms.max(Some(event.time));
+                self.end(id);
+            }
             TRAINING_CANCELLED | TRAINING_REJECTED => self.end(id),
             _ => {}
         }
@@ -311,18 +340,11 @@ impl State {
         }
     }
 
-    fn open(&mut self, event: &ControlEvent, id: &str, trigger: &str, positions: &[Position]) {
-        if self.job(id).is_some() || self.ended.iter().any(|ended| ended == id) {
+    fn open(&mut self, job: Job) {
+        if self.job(&job.id).is_some() || self.ended.contains(&job.id) {
             return;
         }
-        let job = Job {
-            id: id.to_owned(),
-            requested_ms: event.time,
-            trigger: trigger.to_owned(),
-            positions: positions.to_vec(),
-            claim: None,
-        };
-        self.jobs.insert((event.time, id.to_owned()), job);
+        self.jobs.insert((job.requested_ms, job.id.clone()), job);
         while self.jobs.len() > MAX_JOBS {
             self.jobs.pop_first();
         }
@@ -341,16 +363,19 @@ impl State {
                 worker: worker.to_owned(),
                 last_sign_ms: at_ms,
                 progress: None,
+                paused: false,
             });
         }
     }
 
-    fn sign(&mut self, training: &Training, at_ms: i64) {
+    /// A sign of life; `paused` where it says that it stands still or goes on.
+    fn sign(&mut self, training: &Training, at_ms: i64, paused: Option<bool>) {
         let job = self.jobs.values_mut().find(|job| job.id == training.job_id);
         let claim = job.and_then(|job| job.claim.as_mut());
         if let Some(claim) = claim.filter(|claim| claim.worker == training.worker) {
             claim.last_sign_ms = claim.last_sign_ms.max(at_ms);
             claim.progress = training.progress.or(claim.progress);
+            claim.paused = paused.unwrap_or(claim.paused);
         }
     }
 
@@ -364,6 +389,11 @@ impl State {
             }
         }
     }
+}
+
+fn or(text: &str, other: &str) -> String {
+    let text = if text.is_empty() { other } else { text };
+    text.to_owned()
 }
 
 impl Job {

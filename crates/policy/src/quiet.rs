@@ -71,10 +71,16 @@ impl QuietRule {
     /// Whether it is quiet now; `None` where what the rule needs is not known.
     #[must_use]
     pub fn is_quiet(self, evidence: &Evidence, max_load: f64) -> Option<bool> {
+        self.is_quiet_by(evidence, max_load, 1.0)
+    }
+
+    /// Whether all that the rule looks at is below `ease` of its limit.
+    pub(crate) fn is_quiet_by(self, evidence: &Evidence, max_load: f64, ease: f64) -> Option<bool> {
         // Not "at or above": a load that is no number is not quiet.
-        let load = evidence.load.map(|load| load < max_load);
-        let cpu = evidence.mean_cpu.map(|cpu| cpu < QUIET_CPU);
-        let memory = evidence.mean_memory.map(|memory| memory < QUIET_MEMORY);
+        let below = |value: Option<f64>, limit: f64| value.map(|value| value < ease * limit);
+        let load = below(evidence.load, max_load);
+        let cpu = below(evidence.mean_cpu, QUIET_CPU);
+        let memory = below(evidence.mean_memory, QUIET_MEMORY);
         let cpu_mem = both(cpu, memory);
         match self {
             QuietRule::Load => load,

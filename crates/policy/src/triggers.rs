@@ -132,6 +132,13 @@ impl Triggers {
     pub fn need_schedule(&self) -> bool {
         matches!(&self.rule, Rule::Holds(node) if node.names(&Trigger::Schedule))
     }
+
+    /// Whether an event of this name is asked for.
+    #[must_use]
+    pub fn name_event(&self, name: &str) -> bool {
+        let event = Trigger::Event(name.to_owned());
+        matches!(&self.rule, Rule::Holds(node) if node.names(&event))
+    }
 }
 
 impl Node {

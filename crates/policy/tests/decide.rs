@@ -73,6 +73,52 @@ fn drift_and_quiet_and_long_ago() {
     );
 }
 
+/// A person may ask before the first report, and where no drift role runs.
+#[test]
+fn without_a_report_nothing_is_claimed() {
+    let asked = Evidence {
+        request: Some(policy::Request { force: false }),
+        ..Evidence::of_nothing(NOW)
+    };
+    let found = policy::decide(
+        &asked,
+        &state(&trained_at(NOW - 4 * HOUR)),
+        &Settings::default(),
+    );
+    check(
+        &found,
+        false,
+        Some(NOW + 2 * HOUR),
+        "no drift report, load unknown, last training 4 h ago, a person asked for it, 2 h to wait: wait until 6 h have passed since the last training",
+    );
+    assert!(found.manual && found.report_at.is_none());
+    let forced = Evidence {
+        request: Some(policy::Request { force: true }),
+        ..asked
+    };
+    let found = policy::decide(
+        &forced,
+        &state(&trained_at(NOW - 4 * HOUR)),
+        &Settings::default(),
+    );
+    assert!(found.trigger, "{}", found.reason);
+    // Asking and being answered leaves the wait for a load as it was.
+    let mut state = State::default();
+    let unknown = Evidence {
+        request: None,
+        ..Evidence::of_report(&report(0.13, None))
+    };
+    let mut event = decision("d1", NOW, false, false);
+    event.payload =
+        ControlPayload::Decision(policy::decide(&unknown, &state, &Settings::default()));
+    state.apply(&event);
+    assert_eq!(state.load_unknown_since_ms(), Some(NOW));
+    state.apply(&decision("d2", NOW + MINUTE, false, true));
+    assert_eq!(state.load_unknown_since_ms(), Some(NOW));
+    state.apply(&decision("d3", NOW + MINUTE, false, false));
+    assert_eq!(state.load_unknown_since_ms(), None);
+}
+
 #[test]
 fn no_drift() {
     let found = decided(0.04, 0.22, &[]);
@@ -241,7 +287,7 @@ fn a_training_that_was_given_up() {
         training("f", record::TRAINING_FAILED, NOW - 20 * MINUTE, "d1", "w1"),
     ];
     let reason = format!(
-        "{DRIVEN}, load 0.10 < 0.30, no training before, 40 min to wait: the last training failed, wait before the next"
+        "{DRIVEN}, load 0.10 < 0.30, no training before, 40 min to wait: the last training was given up, wait before the next"
     );
     check(
         &decided(0.13, 0.1, &events),

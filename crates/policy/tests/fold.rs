@@ -199,6 +199,31 @@ fn failed_stopped_and_turned_down() {
 }
 
 #[test]
+fn what_a_worker_turns_down_is_not_asked_for_again_at_once() {
+    let state = fold(&[
+        decision("d1", NOW, true, false),
+        training("a", record::TRAINING_STARTED, NOW, "d1", "w1"),
+        training("b", record::TRAINING_REJECTED, NOW + 1, "d1", "w1"),
+    ]);
+    assert_eq!(
+        (state.open_jobs().count(), state.last_failed_ms()),
+        (0, Some(NOW + 1))
+    );
+    // What was never a job is nobody's failure.
+    let state = fold(&[training("b", record::TRAINING_REJECTED, NOW, "x", "w1")]);
+    assert_eq!(state.last_failed_ms(), None);
+}
+
+#[test]
+fn the_decision_on_a_request_opens_nothing_and_is_known() {
+    let request = training("ask", record::TRAINING_REQUESTED, NOW, "r1", "");
+    let state = fold(&[request, decision("r1", NOW + 1, true, true)]);
+    assert_eq!(state.open_jobs().count(), 1);
+    assert_eq!(state.job("r1").unwrap().requested_ms, NOW);
+    assert_eq!(state.last_decided_ms(), Some(NOW + 1));
+}
+
+#[test]
 fn a_repeated_decision_does_not_open_its_job_again() {
     let ask = decision("d1", NOW, true, false);
     let mut state = fold(&[ask.clone(), ask.clone()]);
