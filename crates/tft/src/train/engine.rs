@@ -21,8 +21,9 @@ use crate::domain::Domain;
 use crate::eval;
 use crate::model::Model;
 use crate::net::Network;
+use std::ops::ControlFlow;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps between two reports of progress.
 const REPORT_EVERY: u64 = 10;
@@ -45,6 +46,8 @@ pub(super) struct Run<'a> {
     begun: Instant,
     /// Seconds of earlier processes.
     before: f64,
+    /// How long whoever watches has held it up: no time of the training.
+    held: Duration,
     checkpointed: Instant,
     place: Place,
     per_pass: usize,
@@ -83,6 +86,7 @@ impl<'a> Run<'a> {
             identity: started.identity,
             begun: Instant::now(),
             before: started.place.seconds,
+            held: Duration::ZERO,
             checkpointed: Instant::now(),
             place: started.place,
             per_pass: started.per_pass,
@@ -175,7 +179,7 @@ impl<'a> Run<'a> {
             let loss = self.train_loss();
             self.validate(loss)?;
             let now = self.progress(loss, self.history.last().map(|e| e.val_loss));
-            let broken = (hooks.progress)(&now).is_break();
+            let broken = self.tell(hooks, &now).is_break();
             if let Some(stop) = ended {
                 return Ok(stop);
             }
@@ -251,7 +255,7 @@ impl<'a> Run<'a> {
             }
             let due = self.place.step.is_multiple_of(REPORT_EVERY);
             let now = self.progress(self.train_loss(), None);
-            if due && (hooks.progress)(&now).is_break() {
+            if due && self.tell(hooks, &now).is_break() {
                 return Ended::Stop(Stop::Cancelled);
             }
             let every = hooks.checkpoints.as_ref().map(|c| c.every_seconds);
@@ -260,6 +264,14 @@ impl<'a> Run<'a> {
             }
         }
         Ended::Whole
+    }
+
+    /// Tells how far it is. Whoever watches may take its time over it.
+    fn tell(&mut self, hooks: &mut Hooks<'_>, now: &Progress) -> ControlFlow<()> {
+        let began = Instant::now();
+        let told = (hooks.progress)(now);
+        self.held += began.elapsed();
+        told
     }
 
     /// Mean loss of this epoch's steps.
@@ -368,7 +380,8 @@ impl<'a> Run<'a> {
     }
 
     fn seconds(&self) -> f64 {
-        self.before + self.begun.elapsed().as_secs_f64()
+        let ours = self.begun.elapsed().saturating_sub(self.held);
+        self.before + ours.as_secs_f64()
     }
 
     fn samples_per_second(&self) -> f64 {

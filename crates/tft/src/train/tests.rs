@@ -8,7 +8,9 @@ use super::support::{contract, quick, sizes, waves};
 use super::*;
 use crate::config::TftConfig;
 use crate::domain::Domain;
+use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// Sizes without anything random in a step.
 pub(super) fn exact() -> TftConfig {
@@ -132,6 +134,28 @@ fn a_stop_leaves_a_checkpoint_of_the_last_step() {
     let again = again.unwrap();
     assert!(again.model.save().unwrap() == whole.model.save().unwrap());
     assert_eq!(told(&again.info), told(&whole.info));
+}
+
+#[test]
+fn a_pause_is_no_time_of_the_training_and_changes_nothing() {
+    const PAUSE: Duration = Duration::from_millis(400);
+    let whole = fresh(&sizes(), &three_epochs()).unwrap();
+    let (begun, calls) = (Instant::now(), Cell::new(0_u32));
+    let (paused, _) = watched(&three_epochs(), Start::Fresh, |_| {
+        calls.set(calls.get() + 1);
+        std::thread::sleep(PAUSE);
+        false
+    });
+    let (all, paused) = (begun.elapsed(), paused.unwrap());
+    assert!(calls.get() >= 3, "{}", calls.get());
+    let of_pauses = PAUSE * calls.get();
+    let most = (all - of_pauses).as_secs_f64();
+    assert!(
+        paused.info.seconds <= most,
+        "{} s of {most} s beside {of_pauses:?}",
+        paused.info.seconds
+    );
+    assert!(paused.model.save().unwrap() == whole.model.save().unwrap());
 }
 
 #[track_caller]

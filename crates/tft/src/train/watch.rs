@@ -23,13 +23,14 @@ pub struct Progress {
     pub samples: u64,
     /// Windows that go through the network at once: fewer than at first where memory was full.
     pub batch: usize,
-    /// Seconds since training began.
+    /// Seconds of training so far, without pauses.
     pub seconds: f64,
 }
 
 /// Who watches a training.
 pub struct Hooks<'a> {
-    /// Called every few steps and after each epoch; breaking ends the training.
+    /// Called between two steps, every few of them, and after each epoch; breaking ends the training. It stands still until the
+    /// call returns, and that time does not count: a call that waits is a pause.
     pub progress: &'a mut dyn FnMut(&Progress) -> ControlFlow<()>,
     /// With it the training can be gone on with. A training that is broken off then leaves a checkpoint and gives no model.
     pub checkpoints: Option<Checkpoints<'a>>,
