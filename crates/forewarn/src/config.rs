@@ -8,6 +8,7 @@
 //! It is not: a place for decisions. A default here is a number, what it does is said where it is
 //! used.
 
+mod decision;
 mod keys;
 mod print;
 mod raw;
@@ -203,6 +204,8 @@ pub(crate) struct TrainSettings {
     /// Directory of the train role's checkpoints; without it there are none.
     pub(crate) checkpoints: Option<PathBuf>,
     pub(crate) checkpoint_every: Duration,
+    /// From a try that failed to the next one.
+    pub(crate) retry_after: Duration,
 }
 
 /// What a search found.

@@ -95,7 +95,7 @@ fn needed_topics(roles: &[Role], archived: &[Topic]) -> Vec<Topic> {
                 Topic::Control,
             ],
             Role::Archive => archived,
-            Role::Train => &[Topic::Control],
+            Role::Train => &[Topic::Drift, Topic::Control],
         }
     };
     let needed: Vec<Topic> = roles.iter().flat_map(of).copied().collect();
@@ -129,6 +129,9 @@ mod tests {
                 Topic::Alerts
             ]
         );
-        assert_eq!(needed_topics(&[Role::Train], &archived), [Topic::Control]);
+        assert_eq!(
+            needed_topics(&[Role::Train], &archived),
+            [Topic::Drift, Topic::Control]
+        );
     }
 }

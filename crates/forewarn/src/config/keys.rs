@@ -159,6 +159,11 @@ pub(crate) const KEYS: &[Key] = &[
         "time between two checkpoints, beside those after an epoch and on a stop",
     ),
     key(
+        "train.retry_after",
+        "5m",
+        "time from a training that failed to the next try, of which there are two; 30m at most",
+    ),
+    key(
         "decision.min_hours_between",
         "6h",
         "least time between two trainings",

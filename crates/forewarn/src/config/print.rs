@@ -123,6 +123,7 @@ impl Settings {
                 path.map(|path| Value::String(path.display().to_string()))
             }
             "train.checkpoint_every" => time(self.train.checkpoint_every),
+            "train.retry_after" => time(self.train.retry_after),
             "decision.min_hours_between" => time(self.decision.min_between),
             "decision.triggers" => text(&self.decision.triggers.to_string()),
             "decision.schedule" => {

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono_tz::Tz;
 use contract::Contract;
 use contract::topic::Topic;
 
+use super::decision::{read_decision, read_quiet};
 use super::keys::{self, PROPERTIES_PREFIX};
 use super::raw::{Entry, Origin, Raw, Written};
 use super::values;
 use super::{
-    ArchiveSettings, DecisionSettings, DriftSettings, ForecastSettings, KafkaSettings,
-    LakeSettings, LogFormat, LogSettings, Property, QuietSettings, RegistrySettings,
-    RollupSettings, Settings, TelemetrySettings, TopicSettings, TrainSettings, Tuned,
+    ArchiveSettings, DriftSettings, ForecastSettings, KafkaSettings, LakeSettings, LogFormat,
+    LogSettings, Property, RegistrySettings, RollupSettings, Settings, TelemetrySettings,
+    TopicSettings, TrainSettings, Tuned,
 };
 
 /// Properties that only Forewarn may set, and what to use instead.
@@ -187,6 +188,9 @@ fn read_tuned(text: &str) -> Result<Tuned, String> {
     })
 }
 
+/// Half of the silence after which another worker takes a training over.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(1_800);
+
 /// `devices` are those that train.
 fn read_train(r: &mut Reader, devices: Option<&tft::Devices>) -> Option<TrainSettings> {
     let preset = r.read("train.preset", |text| one_of(text, &PRESETS));
@@ -206,6 +210,10 @@ fn read_train(r: &mut Reader, devices: Option<&tft::Devices>) -> Option<TrainSet
     let tuned = r.read_optional("train.tuned", read_tuned);
     let checkpoints = r.read_optional("train.checkpoints", |text| Ok(PathBuf::from(text)));
     let checkpoint_every = r.read("train.checkpoint_every", values::positive_duration);
+    let retry_after = r.read("train.retry_after", |text| match values::duration(text)? {
+        after if after <= MAX_RETRY_AFTER => Ok(after),
+        _ => Err("must be at most 30m: a worker silent for an hour loses its training".to_owned()),
+    });
     Some(TrainSettings {
         preset: preset?,
         days,
@@ -214,70 +222,7 @@ fn read_train(r: &mut Reader, devices: Option<&tft::Devices>) -> Option<TrainSet
         tuned,
         checkpoints,
         checkpoint_every: checkpoint_every?,
-    })
-}
-
-/// `contract_zone` is whose clock a schedule goes by where no other is written.
-fn read_decision(r: &mut Reader, contract_zone: Option<Tz>) -> Option<DecisionSettings> {
-    let min_between = r.read("decision.min_hours_between", values::duration);
-    let triggers = r.read("decision.triggers", |text| {
-        policy::Triggers::parse(text).map_err(|error| error.to_string())
-    });
-    let time_zone = r.read_optional("decision.time_zone", |text| {
-        text.parse::<Tz>()
-            .map_err(|_| "no time zone of the IANA list; write one like America/New_York".into())
-    });
-    let zone = time_zone.or(contract_zone).unwrap_or(Tz::UTC);
-    let schedule = r.read_optional("decision.schedule", |text| {
-        let schedule = policy::Schedule::parse(text, zone).map_err(|error| error.to_string())?;
-        match &triggers {
-            Some(triggers) if !triggers.use_schedule() => Err(format!(
-                "decision.triggers = \"{triggers}\" does not use it; write \"schedule or ({triggers})\" there"
-            )),
-            _ => Ok(schedule),
-        }
-    });
-    let max_in_week = r.read("decision.max_in_week", |text| match values::count(text)? {
-        most if most <= policy::MAX_IN_WEEK as u64 => Ok(most as usize),
-        _ => Err(format!("must be at most {}", policy::MAX_IN_WEEK)),
-    });
-    let force_after = r.read("decision.force_after", values::positive_duration);
-    let min_accuracy = r.read("decision.min_accuracy", values::share);
-    let max_share_drifted = r.read("decision.max_share_drifted", values::share);
-    let needs_schedule = triggers
-        .as_ref()
-        .is_some_and(policy::Triggers::need_schedule);
-    if needs_schedule && r.is_empty("decision.schedule") {
-        r.errors.push(
-            "decision.triggers: uses schedule, but decision.schedule is not set; set it, like \"0 2 * * *\""
-                .to_owned(),
-        );
-    }
-    Some(DecisionSettings {
-        min_between: min_between?,
-        triggers: triggers?,
-        schedule,
-        time_zone,
-        max_in_week: max_in_week?,
-        force_after: force_after?,
-        min_accuracy: min_accuracy?,
-        max_share_drifted: max_share_drifted?,
-    })
-}
-
-fn read_quiet(r: &mut Reader) -> Option<QuietSettings> {
-    let rule = r.read("quiet.rule", |text| {
-        let names = policy::QuietRule::ALL.map(policy::QuietRule::as_str);
-        one_of(text, &names)?;
-        let rule = policy::QuietRule::ALL
-            .into_iter()
-            .find(|rule| rule.as_str() == text);
-        Ok(rule.unwrap_or_default())
-    });
-    let max_load = r.read("quiet.max_load", values::share);
-    Some(QuietSettings {
-        rule: rule?,
-        max_load: max_load?,
+        retry_after: retry_after?,
     })
 }
 
@@ -358,7 +303,7 @@ fn read_topics(text: &str) -> Result<Vec<Topic>, String> {
     Ok(topics)
 }
 
-fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
+pub(super) fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
     if choices.contains(&text) {
         return Ok(text.to_owned());
     }
@@ -366,14 +311,14 @@ fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
 }
 
 /// Reads entries by key and notes what is wrong with them.
-struct Reader {
+pub(super) struct Reader {
     entries: BTreeMap<String, Entry>,
     errors: Vec<String>,
 }
 
 impl Reader {
     /// The value of a key, or its default's.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -390,7 +335,7 @@ impl Reader {
     }
 
     /// Like `read`, for a key that may be left empty.
-    fn read_optional<T>(
+    pub(super) fn read_optional<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -401,8 +346,16 @@ impl Reader {
         }
     }
 
+    /// Notes what is wrong with the value of a key beside others.
+    pub(super) fn refuse(&mut self, key: &'static str, problem: &str) {
+        if let Some((text, origin)) = self.text(key) {
+            self.errors
+                .push(format!("{key} = {text:?} ({origin}): {problem}"));
+        }
+    }
+
     /// Whether a key has no value.
-    fn is_empty(&mut self, key: &'static str) -> bool {
+    pub(super) fn is_empty(&mut self, key: &'static str) -> bool {
         self.text(key).is_some_and(|(text, _)| text.is_empty())
     }
 

@@ -57,6 +57,7 @@ fn nothing_written_is_the_interface_s_defaults() {
     assert_eq!(s.train.preset, "quick");
     assert_eq!(s.train.precision, tft::Precision::Auto);
     assert_eq!((s.train.days, s.train.max_seconds), (None, None));
+    assert_eq!(s.train.retry_after, Duration::from_secs(300));
     assert_eq!(s.decision.min_between, Duration::from_secs(6 * 3_600));
     assert_eq!(s.quiet.max_load, 0.3);
     assert!(s.is_default("log.level"));
@@ -128,6 +129,127 @@ fn each_bad_value_is_one_line_that_says_what_where_and_what_to_do() {
     ] {
         check_refused(set, expected);
     }
+}
+
+const CRON: &str =
+    "write minute, hour, day of the month, month and day of the week, like \"0 2 * * *\"";
+const CAUSES: &str = "write any, all, or schedule, drift, performance, share, manual and event:NAME with and, or, not and parentheses";
+
+#[test]
+fn schedules_and_triggers_that_cannot_be_are_refused() {
+    for (set, problem) in [
+        (
+            "decision.schedule=0 2 * *",
+            format!("not a cron expression (4 fields); {CRON}"),
+        ),
+        (
+            "decision.schedule=0 0 2 * * *",
+            format!("not a cron expression (6 fields); {CRON}"),
+        ),
+        (
+            "decision.schedule=0 2 30 2 *",
+            "never fires: no date fits it (like 30 February)".to_owned(),
+        ),
+        (
+            "decision.schedule=0 2 * * *",
+            "decision.triggers = \"drift\" does not use it; write \"schedule or (drift)\" there"
+                .to_owned(),
+        ),
+        (
+            "decision.triggers=drift or schedule",
+            "uses schedule, but decision.schedule is not set; set it, like \"0 2 * * *\""
+                .to_owned(),
+        ),
+        (
+            "decision.triggers=drift and",
+            format!("a cause is missing at character 10; {CAUSES}"),
+        ),
+        (
+            "decision.triggers=drift xor share",
+            format!("unexpected \"xor\" at character 7; {CAUSES}"),
+        ),
+        (
+            "decision.triggers=(drift or event:deploy",
+            format!("\")\" is missing at character 23; {CAUSES}"),
+        ),
+        (
+            "decision.time_zone=America/New York",
+            "no time zone of the IANA list; write one like America/New_York".to_owned(),
+        ),
+    ] {
+        let (key, value) = set.split_once('=').unwrap_or_default();
+        check_refused(set, &format!("{key} = {value:?} (from --set): {problem}"));
+    }
+    // What is out of a field's range is the cron library's to say.
+    let message = refused(&["decision.schedule=61 2 * * *"]);
+    assert!(
+        message.starts_with(
+            "decision.schedule = \"61 2 * * *\" (from --set): not a cron expression ("
+        ),
+        "{message}"
+    );
+    assert!(
+        message.ends_with(CRON) && !message.contains('\n'),
+        "{message}"
+    );
+}
+
+#[test]
+fn limits_of_the_decision_that_cannot_be_are_refused() {
+    for (set, problem) in [
+        (
+            "decision.force_after=5h",
+            "shorter than decision.min_hours_between, which is 6h: no training could be forced then",
+        ),
+        ("decision.force_after=0s", "must be longer than zero"),
+        (
+            "decision.max_in_week=0",
+            "must be a whole number of at least 1",
+        ),
+        ("decision.max_in_week=101", "must be at most 100"),
+        ("decision.min_accuracy=88", "must be a number from 0 to 1"),
+        ("decision.min_accuracy=NaN", "must be a number from 0 to 1"),
+        (
+            "decision.max_share_drifted=-0.1",
+            "must be a number from 0 to 1",
+        ),
+        ("quiet.rule=calm", "write load or cpu-mem or both or either"),
+        ("quiet.max_load=1.01", "must be a number from 0 to 1"),
+        ("drift.policy=strict", "write sla or any-metric"),
+        ("drift.calibration=off", "write on or raw"),
+        (
+            "train.retry_after=31m",
+            "must be at most 30m: a worker silent for an hour loses its training",
+        ),
+    ] {
+        let (key, value) = set.split_once('=').unwrap_or_default();
+        check_refused(set, &format!("{key} = {value:?} (from --set): {problem}"));
+    }
+    // The one that was not written is named with where it comes from.
+    let message = refused(&["decision.min_hours_between=31d"]);
+    assert_eq!(
+        message,
+        "decision.force_after = \"30d\" (by default): shorter than decision.min_hours_between, which is 31d: no training could be forced then"
+    );
+    settings(&["decision.min_hours_between=30d"]);
+}
+
+#[test]
+fn a_schedule_goes_by_its_zone_or_the_contract_s() {
+    let with = [
+        "decision.triggers=schedule or drift",
+        "decision.schedule=0  2 * * *",
+    ];
+    let zone_of = |set: &[&str]| {
+        let schedule = settings(&[&with[..], set].concat()).decision.schedule;
+        schedule.map(|schedule| schedule.to_string())
+    };
+    assert_eq!(
+        zone_of(&["decision.time_zone=Europe/Berlin"]).as_deref(),
+        Some("0 2 * * * Europe/Berlin")
+    );
+    let contract = settings(&[]).contract.time_zone;
+    assert_eq!(zone_of(&[]), Some(format!("0 2 * * * {contract}")));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(crate) enum Role {
     Drift,
     /// any topics → parquet
     Archive,
-    /// control → control, models
+    /// control, drift → control, models
     Train,
 }
 

@@ -1,19 +1,27 @@
 //! `train`: woken by a decision on `control`, gives a new model or says why not.
 //!
+//! * [`job`]: one try, from the lake to the registry; [`fit`]: the training in its thread; [`load`]: what pauses it; [`facts`]:
+//!   whether there are data enough.
+//!
 //! Guarantees: a job is done by one worker (the first `started` on the topic wins; one that is
 //! silent for an hour loses it); a failed training changes nothing in production; a model is served
 //! only after it is registered, passed the gates and the pointer moved (`served-is-registered`).
 //!
 //! What is open and who holds it is a fold over the topic (`policy::State`); this file acts on it.
 
+mod facts;
+mod fit;
 mod job;
+mod load;
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use contract::record::{ControlEvent, ControlPayload, TRAINING_FAILED, TRAINING_STARTED, Training};
+use contract::record::{
+    ControlEvent, ControlPayload, TRAINING_FAILED, TRAINING_PROGRESS, TRAINING_STARTED, Training,
+};
 
-use self::job::Worker;
+use self::job::{Outcome, Worker};
 use super::control::{ControlRead, ControlReader, ControlWriter, new_id};
 use super::summary::Summary;
 use super::{Ctx, RunOpts};
@@ -22,8 +30,6 @@ use crate::shutdown::Shutdown;
 const ROLE: &str = "train";
 /// A job that could not be done is tried this often in all.
 const TRIES: u32 = 3;
-/// Time between two tries, of the stream.
-const RETRY_AFTER: Duration = Duration::from_secs(300);
 /// How often open jobs are looked at without an event: a stale claim makes none.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -42,10 +48,13 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
     summary.consumed += catch_up(&mut control, &mut state).await?;
     ctx.ready(ROLE);
     loop {
+        let failing = state.last_failed_ms().is_some();
+        ctx.telemetry.set_training_failing(failing);
         let next = state.next_for(&worker.name, ctx.clock.now_ms()).cloned();
         if let Some(job) = next {
             if claim(&mut control, &mut state, &worker, &job, &mut summary).await? {
-                summary.produced += u64::from(worker_tries(&worker, &job).await?);
+                let outcome = tries(&worker, &job).await?;
+                summary.produced += u64::from(outcome == Outcome::Promoted);
                 summary.consumed += catch_up(&mut control, &mut state).await?;
             }
             if shutdown.requested() {
@@ -102,54 +111,34 @@ async fn claim(
     }
 }
 
-/// Trains, at most [`TRIES`] times; whether a model was made.
-async fn worker_tries(worker: &Worker, job: &policy::Job) -> Result<bool> {
+/// Does the job, trying [`TRIES`] times before it is given up.
+async fn tries(worker: &Worker, job: &policy::Job) -> Result<Outcome> {
     let started = Instant::now();
+    let telemetry = &worker.ctx.telemetry;
     let mut tried = 0;
     loop {
         tried += 1;
         let error = match worker.train(job).await {
-            Ok(made) => {
-                let outcome = if made { "completed" } else { "ended" };
-                worker
-                    .ctx
-                    .telemetry
-                    .training_ended(outcome, started.elapsed());
-                return Ok(made);
+            Ok(outcome) => {
+                telemetry.training_ended(outcome.as_str(), started.elapsed());
+                return Ok(outcome);
             }
-            Err(error) => error,
+            Err(error) => format!("{error:#}"),
         };
-        tracing::error!(
-            job = job.id,
-            tried,
-            error = format!("{error:#}"),
-            "training failed"
-        );
-        worker
-            .ctx
-            .telemetry
-            .training_ended("failed", started.elapsed());
-        // More tries would not give more data.
-        let hopeless = matches!(
-            error.downcast_ref::<tft::TrainError>(),
-            Some(tft::TrainError::TooLittle(_))
-        );
-        if hopeless || tried >= TRIES || worker.shutdown.requested() {
-            let message = format!("failed {tried} times, production stays: {error:#}");
-            worker
-                .say(
-                    TRAINING_FAILED,
-                    Training {
-                        message,
-                        ..worker.about(job)
-                    },
-                )
-                .await?;
-            return Ok(false);
+        telemetry.training_ended("failed", started.elapsed());
+        tracing::error!(job = job.id, tried, of = TRIES, error, "training failed");
+        if tried >= TRIES {
+            return worker.given_up(job, &error, started.elapsed()).await;
         }
+        worker.failed_once(job, tried, &error).await?;
+        let retry_after = worker.ctx.config.train.retry_after;
         tokio::select! {
-            () = worker.shutdown.wait() => {}
-            () = worker.ctx.clock.sleep(RETRY_AFTER) => {}
+            biased;
+            () = worker.shutdown.wait() => {
+                telemetry.training_ended(Outcome::Cancelled.as_str(), started.elapsed());
+                return worker.cancelled(job).await;
+            }
+            () = worker.ctx.clock.sleep(retry_after) => {}
         }
     }
 }
@@ -167,6 +156,37 @@ async fn catch_up(control: &mut ControlReader, state: &mut policy::State) -> Res
 }
 
 impl Worker {
+    /// Says that a try failed, and when the next one is; a sign of life too.
+    async fn failed_once(&self, job: &policy::Job, tried: u32, error: &str) -> Result<()> {
+        let message = format!(
+            "try {tried} of {TRIES} failed, the next one in {} s: {error}",
+            self.ctx.config.train.retry_after.as_secs_f64()
+        );
+        let about = Training {
+            message,
+            ..self.about(job)
+        };
+        self.say(TRAINING_PROGRESS, about).await.map(|_| ())
+    }
+
+    /// The alert: nobody tries again by himself, production stays as it is.
+    async fn given_up(&self, job: &policy::Job, error: &str, took: Duration) -> Result<Outcome> {
+        let pause_min = self.ctx.config.decision_settings().after_failure_ms / 60_000;
+        let message = format!(
+            "given up after {TRIES} tries, production stays: {error}. Mend the cause and ask with `forewarn retrain`; what asked for this training may ask again in {pause_min} min"
+        );
+        tracing::error!(job = job.id, "training {message}");
+        self.ctx
+            .telemetry
+            .training_ended(Outcome::GivenUp.as_str(), took);
+        let about = Training {
+            message,
+            ..self.about(job)
+        };
+        self.say(TRAINING_FAILED, about).await?;
+        Ok(Outcome::GivenUp)
+    }
+
     /// What every event about a job says.
     pub(super) fn about(&self, job: &policy::Job) -> Training {
         Training {

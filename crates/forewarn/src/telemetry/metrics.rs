@@ -88,6 +88,8 @@ pub(crate) struct Telemetry {
     drift_reports: Counter,
     decisions: Family<Verdict, Counter>,
     training_progress: Float,
+    training_paused: Gauge,
+    training_failing: Gauge,
     training_duration: Float,
     trainings: Family<Outcome, Counter>,
 }
@@ -308,7 +310,18 @@ impl Telemetry {
         self.training_progress.set(share);
     }
 
-    /// A training ended: "completed", "failed", "rejected" or "cancelled".
+    /// Whether the running training stands still because the fleet is busy.
+    pub(crate) fn set_training_paused(&self, paused: bool) {
+        self.training_paused.set(i64::from(paused));
+    }
+
+    /// Whether a training was given up, or turned down for want of data, and none has succeeded since.
+    pub(crate) fn set_training_failing(&self, failing: bool) {
+        self.training_failing.set(i64::from(failing));
+    }
+
+    /// A try to train "failed", or a training ended: "completed", "rejected" by its gates, "skipped" for want of data,
+    /// "cancelled", "left" at a checkpoint, or "given_up" after several tries.
     pub(crate) fn training_ended(&self, outcome: &'static str, took: Duration) {
         self.trainings.get_or_create(&Outcome { outcome }).inc();
         self.training_duration.set(took.as_secs_f64());
@@ -349,6 +362,8 @@ mod tests {
         telemetry.model_refused("forecast");
         telemetry.drift_report(0.11, "urgent");
         telemetry.decision("train");
+        telemetry.training_ended("given_up", Duration::from_secs(3));
+        telemetry.set_training_failing(true);
         telemetry.forecasts(90, Duration::from_millis(3));
         telemetry.set_lag(GroupLag {
             group: "forewarn.rollup",
@@ -375,6 +390,10 @@ mod tests {
             r#"forewarn_drift_status{status="urgent"} 1"#,
             r#"forewarn_drift_status{status="healthy"} 0"#,
             r#"forewarn_decisions_total{verdict="train"} 1"#,
+            r#"forewarn_trainings_total{outcome="given_up"} 1"#,
+            "forewarn_training_duration_seconds 3.0",
+            "forewarn_training_failing 1",
+            "forewarn_training_paused 0",
             r#"kafka_consumergroup_group_lag{group="forewarn.rollup",topic="forewarn.metrics",partition="3"} 9"#,
             r#"kafka_consumergroup_group_lag_seconds{group="forewarn.rollup",topic="forewarn.metrics",partition="3"} 1.5"#,
         ] {

@@ -55,6 +55,7 @@ struct Stage {
     patience: Option<Patience>,
     /// Start of the last bucket that was reported.
     reported: Option<i64>,
+    settings: policy::Settings,
     policy: policy::State,
     last_decision: Option<(Decision, i64)>,
     ends: Ends,
@@ -85,6 +86,7 @@ pub(super) async fn run(
         committed: None,
         progress: Progress::default(),
         reported: None,
+        settings: ctx.config.decision_settings(),
         policy: policy::State::default(),
         last_decision: None,
         ends,
@@ -120,14 +122,17 @@ async fn patience(ctx: &Ctx, opts: RunOpts) -> Result<Option<Patience>> {
     }))
 }
 
-/// What a control event changes: the state that decides, and the last decision with its time.
+/// What a control event changes: the state that decides, and the last decision with its time. The answer to a person's request
+/// is no word of this role's.
 fn fold(
     policy: &mut policy::State,
     last_decision: &mut Option<(Decision, i64)>,
     event: &ControlEvent,
 ) {
     policy.apply(event);
-    if let ControlPayload::Decision(decision) = &event.payload {
+    if let ControlPayload::Decision(decision) = &event.payload
+        && !decision.manual
+    {
         *last_decision = Some((decision.clone(), event.time));
     }
 }
@@ -308,10 +313,9 @@ impl Stage {
 
     /// Asks the policy; a verdict that changed, or is an hour old, becomes an event.
     async fn decide(&mut self, report: &DriftReport) -> Result<()> {
-        let settings = self.ctx.config.decision_settings();
         let now_ms = report.at;
         let evidence = policy::Evidence::of_report(report);
-        let verdict = policy::decide(&evidence, &self.policy, &settings);
+        let verdict = policy::decide(&evidence, &self.policy, &self.settings);
         let last = self
             .last_decision
             .as_ref()

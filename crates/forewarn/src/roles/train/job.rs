@@ -1,6 +1,5 @@
 //! One job: wait for the lake, read it, train, gate, register, promote, announce.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +7,15 @@ use anyhow::{Context as _, Result, bail};
 use contract::Topic;
 use contract::record::{
     MODEL_PROMOTED, MODEL_PUBLISHED, MODEL_REJECTED, TRAINING_CANCELLED, TRAINING_COMPLETED,
-    TRAINING_PROGRESS, Training,
+    TRAINING_PROGRESS, TRAINING_REJECTED, Training,
 };
 use lake::registry::{Production, Registry};
 use lake::training::{Selection, TrainingWindow, reached};
-use tokio::sync::watch;
+use policy::DataCheck;
 
+use super::facts::{facts, needs};
+use super::fit::Fitted;
+use super::load::LoadWatch;
 use crate::roles::Ctx;
 use crate::roles::control::{ControlWriter, new_id};
 use crate::roles::production;
@@ -22,23 +24,46 @@ use crate::training::{self, Candidate, CheckpointFile, Job, LoadedModel, Mismatc
 
 /// How often the archive is asked whether it has reached the decision.
 const LAKE_EVERY: Duration = Duration::from_millis(500);
-/// While it waits for the lake: well below the hour of stream time after which a claim is stale, also at 60×.
+/// While it waits for the lake or for a quiet fleet, by the wall clock.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(30);
+/// The same of stream time, where that runs faster: a third of what makes a claim stale.
+const SIGN_OF_LIFE_STREAM: Duration =
+    Duration::from_millis(policy::STALE_AFTER_MS.unsigned_abs() / 3);
 /// How long it may take: the default flush age is 10 minutes.
 const LAKE_WITHIN: Duration = Duration::from_secs(3_600);
-/// A progress event at most this often, by the wall clock.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Epochs of a training by the clock that goes on from the production model: nothing says that the world has changed.
 const SCHEDULED_EPOCHS: usize = 1;
 
-/// What came of a training.
-enum Fitted {
-    Made(Box<Candidate>),
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A model is served that was not there before.
+    Promoted,
+    /// There is a model, and it did not pass the gates.
+    Rejected,
+    /// There are too few data.
+    Skipped,
     /// A stop was asked for.
     Cancelled,
     /// A stop was asked for, and there is a checkpoint to go on from.
-    Paused,
+    Left,
+    /// Each try failed.
+    GivenUp,
+}
+
+impl Outcome {
+    /// As the metric says it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Promoted => "completed",
+            Outcome::Rejected => "rejected",
+            Outcome::Skipped => "skipped",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Left => "left",
+            Outcome::GivenUp => "given_up",
+        }
+    }
 }
 
 /// Everything a job needs.
@@ -50,12 +75,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Does the job; `false` where it ended without a model in production (rejected, or stopped).
-    pub(super) async fn train(&self, job: &policy::Job) -> Result<bool> {
+    /// Does the job, once.
+    pub(super) async fn train(&self, job: &policy::Job) -> Result<Outcome> {
         let registry = Registry::new(lake::store::open(&self.ctx.config.registry.url)?);
+        let mut load = LoadWatch::start(&self.ctx, job)?;
         let Some(window) = self.read_lake(job).await? else {
             return self.cancelled(job).await;
         };
+        if let Some(why) = self.lacks(job, &window)? {
+            return self.skipped(job, &why).await;
+        }
         let production = registry.production().await?;
         let serving = match &production {
             Some(p) => self.serving(&registry, &p.version).await?,
@@ -64,13 +93,19 @@ impl Worker {
         let resume = self.resume(&registry, production.as_ref()).await?;
         let checkpoint = self.checkpoint(job)?;
         let config = self.config(job, resume.is_some())?;
-        let fitted = self.fit(job, window, serving, resume, config, checkpoint.clone());
-        let candidate = match fitted.await? {
-            Fitted::Made(candidate) => candidate,
-            Fitted::Cancelled => return self.cancelled(job).await,
+        let work = self.work(job, window, serving, resume, config, checkpoint.clone());
+        let candidate = match self.fit(job, work, &mut load).await {
+            Ok(Fitted::Made(candidate)) => candidate,
+            Ok(Fitted::Cancelled) => return self.cancelled(job).await,
             // The claim stays: whoever runs under this name next goes on with the job.
-            Fitted::Paused => return Ok(false),
+            Ok(Fitted::Left) => return Ok(Outcome::Left),
+            Err(error) => match error.downcast_ref() {
+                // More tries would not give more data.
+                Some(tft::TrainError::TooLittle(why)) => return self.skipped(job, why).await,
+                _ => return Err(error),
+            },
         };
+        drop(load);
         let now_ms = self.ctx.clock.now_ms();
         training::register(
             &registry,
@@ -80,17 +115,47 @@ impl Worker {
         )
         .await?;
         let failures = training::failures(&candidate.facts);
-        let passed = failures.is_empty();
-        if passed {
+        let outcome = if failures.is_empty() {
             self.promote(job, &registry, &candidate, production.as_ref())
                 .await?;
+            Outcome::Promoted
         } else {
             self.reject(job, &registry, &candidate, &failures).await?;
-        }
+            Outcome::Rejected
+        };
         if let Some(file) = checkpoint {
             file.remove();
         }
-        Ok(passed)
+        Ok(outcome)
+    }
+
+    /// Why the data are not worth a training, if they are not. Thin data are warned of.
+    fn lacks(&self, job: &policy::Job, window: &TrainingWindow) -> Result<Option<String>> {
+        let contract = &self.ctx.contract;
+        let facts = facts(window, contract);
+        let needs = needs(&self.config(job, false)?, contract);
+        Ok(match policy::check_data(&facts, &needs) {
+            DataCheck::Enough => None,
+            DataCheck::Thin(why) => {
+                tracing::warn!(job = job.id, "training on thin data: {why}");
+                None
+            }
+            DataCheck::Skip(why) => Some(why),
+        })
+    }
+
+    async fn skipped(&self, job: &policy::Job, why: &str) -> Result<Outcome> {
+        let message = format!(
+            "not trained, too few data in {}: {why}; production stays. The archive must hold more rollups first",
+            self.ctx.config.lake.url
+        );
+        tracing::warn!(job = job.id, "{message}");
+        let about = Training {
+            message,
+            ..self.about(job)
+        };
+        self.say(TRAINING_REJECTED, about).await?;
+        Ok(Outcome::Skipped)
     }
 
     /// The production model, where the preset goes on from it and it still fits.
@@ -185,8 +250,7 @@ impl Worker {
                     LAKE_WITHIN.as_secs() / 60
                 );
             }
-            // A claim without a sign of life is another worker's to take.
-            if said.elapsed() >= SIGN_OF_LIFE_EVERY {
+            if said.elapsed() >= self.sign_of_life_every() {
                 said = tokio::time::Instant::now();
                 let waiting = Training {
                     progress: Some(0.0),
@@ -235,6 +299,9 @@ impl Worker {
             "schedule" if onward => config.epochs = SCHEDULED_EPOCHS,
             _ => {}
         }
+        if let Some(epochs) = job.epochs {
+            config.epochs = epochs as usize;
+        }
         config.days = train.days.unwrap_or(config.days);
         config.max_seconds = train.max_seconds.or(config.max_seconds);
         config.devices = self.ctx.config.devices.clone();
@@ -242,8 +309,8 @@ impl Worker {
         Ok(config)
     }
 
-    /// Trains in a thread of its own, telling progress.
-    async fn fit(
+    /// What the training is told.
+    fn work(
         &self,
         job: &policy::Job,
         window: TrainingWindow,
@@ -251,12 +318,12 @@ impl Worker {
         resume: Option<Resumable>,
         config: tft::TrainConfig,
         checkpoint: Option<CheckpointFile>,
-    ) -> Result<Fitted> {
+    ) -> Job {
         let positions = window
             .positions
             .iter()
             .map(|&(partition, offset)| contract::record::Position { partition, offset });
-        let work = Job {
+        Job {
             contract: Arc::clone(&self.ctx.contract),
             positions: positions.collect(),
             data: training::dataset(window),
@@ -268,63 +335,12 @@ impl Worker {
             resume,
             origin: training::Origin::default(),
             checkpoint,
-        };
-        let (tell, mut told) = watch::channel(None);
-        let shutdown = self.shutdown.clone();
-        let mut training = tokio::task::spawn_blocking(move || {
-            training::build(work, &mut |progress| {
-                tell.send_replace(Some(progress.clone()));
-                if shutdown.requested() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
-        });
-        let mut every = tokio::time::interval(PROGRESS_EVERY);
-        let built = loop {
-            tokio::select! {
-                built = &mut training => break built.context("train")?,
-                _ = every.tick() => {
-                    let progress: Option<tft::Progress> = told.borrow_and_update().clone();
-                    if let Some(progress) = progress {
-                        self.progress(job, &progress).await?;
-                    }
-                }
-            }
-        };
-        if let Err(error) = &built
-            && let Some(tft::TrainError::Paused { epoch, step }) = error.downcast_ref()
-        {
-            tracing::info!(
-                job = job.id,
-                epoch,
-                step,
-                "training stopped at a checkpoint"
-            );
-            return Ok(Fitted::Paused);
         }
-        if self.shutdown.requested() {
-            return Ok(Fitted::Cancelled);
-        }
-        built.map(|candidate| Fitted::Made(Box::new(candidate)))
     }
 
-    async fn progress(&self, job: &policy::Job, progress: &tft::Progress) -> Result<()> {
-        self.ctx.telemetry.set_training_progress(progress.share);
-        let about = Training {
-            progress: Some(progress.share),
-            epoch: i32::try_from(progress.epoch).ok(),
-            train_loss: Some(progress.train_loss),
-            val_loss: progress.val_loss,
-            seconds: Some(progress.seconds),
-            message: format!(
-                "epoch {} of {}, loss {:.3}, {} windows",
-                progress.epoch, progress.epochs, progress.train_loss, progress.samples
-            ),
-            ..self.about(job)
-        };
-        self.say(TRAINING_PROGRESS, about).await.map(|_| ())
+    /// A claim without a sign of life is another worker's to take.
+    pub(super) fn sign_of_life_every(&self) -> Duration {
+        SIGN_OF_LIFE_EVERY.min(self.ctx.clock.to_wall(SIGN_OF_LIFE_STREAM))
     }
 
     async fn promote(
@@ -425,7 +441,7 @@ impl Worker {
         self.say(TRAINING_COMPLETED, about).await.map(|_| ())
     }
 
-    async fn cancelled(&self, job: &policy::Job) -> Result<bool> {
+    pub(super) async fn cancelled(&self, job: &policy::Job) -> Result<Outcome> {
         let message = "the worker was asked to stop; production stays".to_owned();
         self.say(
             TRAINING_CANCELLED,
@@ -435,6 +451,6 @@ impl Worker {
             },
         )
         .await?;
-        Ok(false)
+        Ok(Outcome::Cancelled)
     }
 }

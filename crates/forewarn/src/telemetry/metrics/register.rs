@@ -2,6 +2,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -49,6 +50,8 @@ impl Telemetry {
             drift_reports: Counter::default(),
             decisions: Family::default(),
             training_progress: Float::default(),
+            training_paused: Gauge::default(),
+            training_failing: Gauge::default(),
             training_duration: Float::default(),
             trainings: Family::default(),
         };
@@ -167,6 +170,16 @@ impl Telemetry {
             "How much of the running training is done",
             Unit::Other("ratio".to_owned()),
             self.training_progress.clone(),
+        );
+        r.register(
+            "training_paused",
+            "1 while the running training stands still because the fleet is busy",
+            self.training_paused.clone(),
+        );
+        r.register(
+            "training_failing",
+            "1 while no training has succeeded since one was given up or had too few data",
+            self.training_failing.clone(),
         );
         r.register_with_unit(
             "training_duration",
