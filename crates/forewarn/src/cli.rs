@@ -9,8 +9,8 @@ mod values;
 pub(crate) use args::{
     ArchiveCommand, BacktestArgs, BenchCommand, Cli, Command, ConfigCommand, ContractCommand,
     DataArgs, DecisionsArgs, DecisionsCommand, DemoArgs, DlqCommand, DriftCommand, EvalArgs,
-    Global, ImportCommand, ModelsCommand, ReplayArgs, RunArgs, SchemaCommand, SimulateArgs,
-    TailArgs, TimeRange, TopicsCommand, TrainArgs, TuneArgs,
+    Global, ImportCommand, ModelsCommand, ReplayArgs, RetrainArgs, RunArgs, SchemaCommand,
+    SimulateArgs, TailArgs, TimeRange, TopicsCommand, TrainArgs, TuneArgs,
 };
 pub(crate) use values::TailFrom;
 

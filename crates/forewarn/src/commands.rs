@@ -12,6 +12,7 @@ pub(crate) mod models;
 pub(crate) mod output;
 pub(crate) mod publish;
 pub(crate) mod replay;
+pub(crate) mod retrain;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod simulate;

@@ -70,6 +70,7 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<()> {
         Command::Archive(args) => commands::archive::run(args, &app()?).await,
         Command::Models(args) => commands::models::run(args, &app()?).await,
         Command::Decisions(args) => commands::decisions::run(args, &app()?).await,
+        Command::Retrain(args) => commands::retrain::run(args, &app()?).await,
         Command::Drift(args) => commands::drift::run(args, &app()?).await,
         Command::Dlq(args) => commands::dlq::run(args, &app()?).await,
         Command::Tail(args) => commands::tail::run(args, &app()?).await,

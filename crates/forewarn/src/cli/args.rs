@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::decide::{BacktestArgs, DecisionsArgs, DecisionsCommand, DriftCommand};
+pub(crate) use self::decide::{
+    BacktestArgs, DecisionsArgs, DecisionsCommand, DriftCommand, RetrainArgs,
+};
 pub(crate) use self::describe::{ConfigCommand, ContractCommand, SchemaCommand};
 pub(crate) use self::model::{BenchCommand, EvalArgs, ModelsCommand, TrainArgs, TuneArgs};
 pub(crate) use self::serve::{
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Models(ModelsCommand),
     /// Why it did or did not train: decisions, gates, promotions
     Decisions(DecisionsArgs),
+    /// Ask for a training now, or send an event that a trigger names
+    Retrain(RetrainArgs),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),

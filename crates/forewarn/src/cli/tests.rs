@@ -56,6 +56,8 @@ fn every_command_of_the_interface() {
         "archive verify --json",
         "models list --json",
         "decisions --json",
+        "retrain --epochs 5 --force --reason why --json",
+        "retrain --event deploy",
         "config check",
         "schema generate",
         "schema check --dir schemas",

@@ -25,6 +25,31 @@ pub(crate) fn schedule(text: &str) -> Result<tft::Schedule, String> {
     tft::Schedule::named(text).ok_or_else(|| "write cosine or plateau".to_owned())
 }
 
+/// Longest text that a person may give for a reason: it is one line of a log.
+const MAX_WORDS: usize = 500;
+/// Longest name of an event: `decision.triggers` takes no longer ones either.
+const MAX_EVENT_NAME: usize = 100;
+
+/// A line of text.
+pub(crate) fn words(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > MAX_WORDS || text.chars().any(char::is_control) {
+        return Err(format!("write one line of 1 to {MAX_WORDS} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The NAME of `event:NAME`, as an expression of triggers can hold it.
+pub(crate) fn event_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '(' | ')');
+    if text.is_empty() || text.chars().count() > MAX_EVENT_NAME || !text.chars().all(allowed) {
+        return Err(format!(
+            "write 1 to {MAX_EVENT_NAME} characters without spaces and parentheses, like deploy"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// Where `tail` begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TailFrom {
@@ -105,6 +130,22 @@ mod tests {
                 .contains("no/such/file")
         );
         assert!(servers("").is_err());
+    }
+
+    #[test]
+    fn reasons_are_a_line_and_events_a_word() {
+        assert_eq!(words(" new racks ").unwrap(), "new racks");
+        assert_eq!(words(&"x".repeat(500)).unwrap().len(), 500);
+        for text in ["", " ", "two\nlines", &"x".repeat(501)] {
+            assert!(words(text).unwrap_err().contains("1 to 500"), "{text}");
+        }
+        assert_eq!(event_name("deploy:v2").unwrap(), "deploy:v2");
+        for text in ["", "a b", "a)", &"x".repeat(101)] {
+            assert!(
+                event_name(text).unwrap_err().contains("like deploy"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

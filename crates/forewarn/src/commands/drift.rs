@@ -14,6 +14,7 @@ use self::history::History;
 use self::page::Judged;
 use super::{App, output};
 use crate::cli::DriftCommand;
+use crate::shutdown::Shutdown;
 use crate::training::backtest_command;
 
 /// Runs one of the three.
@@ -26,7 +27,8 @@ pub(crate) async fn run(command: &DriftCommand, app: &App) -> Result<()> {
         DriftCommand::Status => 0,
         DriftCommand::Report { hours, .. } => *hours,
     };
-    let Some(history) = history::read(app, hours).await? else {
+    let shutdown = Shutdown::on_signals().context("listen for signals")?;
+    let Some(history) = history::read(app, hours, &shutdown).await? else {
         return none(app.json);
     };
     match command {
@@ -37,6 +39,12 @@ pub(crate) async fn run(command: &DriftCommand, app: &App) -> Result<()> {
         DriftCommand::Report { .. } => full(&history.last),
         _ => status(&history.last, app.json),
     }
+}
+
+/// The newest report that decodes.
+pub(super) async fn last(app: &App, shutdown: &Shutdown) -> Result<Option<DriftReport>> {
+    let history = history::read(app, 0, shutdown).await?;
+    Ok(history.map(|history| history.last))
 }
 
 fn write_page(history: &History, file: &Path, app: &App) -> Result<()> {

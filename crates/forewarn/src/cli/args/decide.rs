@@ -90,3 +90,23 @@ pub(crate) enum DecisionsCommand {
         input: PathBuf,
     },
 }
+
+/// Arguments of `retrain`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  forewarn retrain --reason 'new racks in hall 3'\n  forewarn retrain --epochs 5 --force --json | jq -r .job_id\n  forewarn retrain --event deploy\n\nA person's request waits for no quiet time. It keeps the distance to the last training and the number in a week, unless\nforced; it is turned down while a training is open, forced or not.\n\nWith --json: {\"accepted\", \"job_id\", \"reason\", \"wait_until\"}, or {\"event\", \"named\"}; exit 3 where it is turned down"
+)]
+pub(crate) struct RetrainArgs {
+    /// Passes over the data [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) epochs: Option<u32>,
+    /// Override the least time between two trainings and the most in a week
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Why, for the log of decisions
+    #[arg(long, value_name = "TEXT", value_parser = values::words)]
+    pub(crate) reason: Option<String>,
+    /// Instead of a training, send the event that decision.triggers names as event:NAME
+    #[arg(long, value_name = "NAME", value_parser = values::event_name, conflicts_with_all = ["epochs", "force"])]
+    pub(crate) event: Option<String>,
+}

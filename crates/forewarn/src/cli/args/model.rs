@@ -39,9 +39,14 @@ pub(crate) struct TrainArgs {
     /// How the learning rate falls: cosine, or plateau (halved when an epoch brings nothing)
     #[arg(long, default_value = "cosine", value_parser = values::schedule, value_name = "cosine|plateau")]
     pub(crate) schedule: tft::Schedule,
-    /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N [default: model.device]
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) device: Option<tft::Device>,
+    /// Where the network runs: auto, cpu, libtorch, libtorch:cuda:N, cuda or cuda:N; with commas between them several, each of which
+    /// does its share of every step [default: model.device]
+    #[arg(long, value_name = "DEVICE[,DEVICE]")]
+    pub(crate) device: Option<tft::Devices>,
+    /// What passes compute in: f32, bf16 (weights, loss and optimiser stay f32), or auto: bf16 on GPUs that have it [default:
+    /// train.precision]
+    #[arg(long, value_name = "auto|f32|bf16")]
+    pub(crate) precision: Option<tft::Precision>,
     /// Leave parts of the network out, to see what they are worth: lstm, selection, yesterday, hours, summaries, identity
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     pub(crate) without: Vec<String>,

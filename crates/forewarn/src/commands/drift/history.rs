@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bus::{RecordRef, Start};
 use contract::Topic;
 use contract::codec;
@@ -67,8 +67,7 @@ pub(super) struct History {
 }
 
 /// The newest report that decodes, and what came within so many hours before it; `None` of an empty topic.
-pub(super) async fn read(app: &App, hours: i64) -> Result<Option<History>> {
-    let shutdown = Shutdown::on_signals().context("listen for signals")?;
+pub(super) async fn read(app: &App, hours: i64, shutdown: &Shutdown) -> Result<Option<History>> {
     let settings = kafka::settings(&app.settings, "drift");
     let topic = Topic::Drift.full(&settings.prefix);
     let mut newest: Option<DriftReport> = None;
@@ -90,7 +89,7 @@ pub(super) async fn read(app: &App, hours: i64) -> Result<Option<History>> {
         Ok(ControlFlow::Continue(()))
     };
     let span = (Start::Beginning, Until::End);
-    kafka::read_topic(&settings, &topic, span, &shutdown, keep).await?;
+    kafka::read_topic(&settings, &topic, span, shutdown, keep).await?;
     Ok(newest.map(|last| {
         // A clock that jumped may have left reports of a time that is not yet.
         let shown = last.at - hours * HOUR_MS..=last.at;
