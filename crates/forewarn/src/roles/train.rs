@@ -55,7 +55,9 @@ pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<S
             if claim(&mut control, &mut state, &worker, &job, &mut summary).await? {
                 let outcome = tries(&worker, &job).await?;
                 summary.produced += u64::from(outcome == Outcome::Promoted);
-                summary.consumed += catch_up(&mut control, &mut state).await?;
+                if outcome != Outcome::Left {
+                    summary.consumed += read_end(&mut control, &mut state, &worker, &job).await?;
+                }
             }
             if shutdown.requested() {
                 break;
@@ -143,7 +145,25 @@ async fn tries(worker: &Worker, job: &policy::Job) -> Result<Outcome> {
     }
 }
 
-/// Reads what is on the topic by now, the worker's own events among it.
+/// Reads on until the topic tells of the job's end, which this worker has written, or of another holder: up to then the job looks
+/// like one to begin.
+async fn read_end(
+    control: &mut ControlReader,
+    state: &mut policy::State,
+    worker: &Worker,
+    job: &policy::Job,
+) -> Result<u64> {
+    let mut read = 0;
+    while state.is_held_by(&job.id, &worker.name) {
+        if let ControlRead::Event(event) = control.next().await? {
+            state.apply(&event);
+            read += 1;
+        }
+    }
+    Ok(read)
+}
+
+/// Reads what is on the topic by now.
 async fn catch_up(control: &mut ControlReader, state: &mut policy::State) -> Result<u64> {
     let mut read = 0;
     control
