@@ -18,6 +18,74 @@ fn exactly_once_is_refused_until_it_exists() {
     ended.refused(2, &["delivery", "exactly_once", "at_least_once"]);
 }
 
+/// Found before a broker is looked for, by every command.
+#[test]
+fn decisions_that_could_never_be_made_are_refused_at_the_start() {
+    for (set, words) in [
+        (
+            &["decision.schedule=0 2 30 2 *"][..],
+            ["decision.schedule", "0 2 30 2 *", "never fires"],
+        ),
+        (
+            &["decision.schedule=every night"],
+            ["decision.schedule", "every night", "like \"0 2 * * *\""],
+        ),
+        (
+            &["decision.triggers=drift or (share"],
+            ["decision.triggers", "character 16", "event:NAME"],
+        ),
+        (
+            &["decision.force_after=1h", "decision.min_hours_between=2h"],
+            ["decision.force_after", "1h", "decision.min_hours_between"],
+        ),
+        (
+            &["decision.time_zone=Atlantis/Capital"],
+            ["decision.time_zone", "Atlantis/Capital", "America/New_York"],
+        ),
+        (&["quiet.rule=calm"], ["quiet.rule", "calm", "cpu-mem"]),
+        (
+            &["quiet.max_load=30"],
+            ["quiet.max_load", "30", "from 0 to 1"],
+        ),
+        (
+            &["drift.policy=strict"],
+            ["drift.policy", "strict", "any-metric"],
+        ),
+        (
+            &["drift.calibration=off"],
+            ["drift.calibration", "off", "raw"],
+        ),
+    ] {
+        let site = site();
+        for command in [
+            &["run", "--role", "drift"][..],
+            &["config", "check"],
+            &["retrain"],
+        ] {
+            let mut args = command.to_vec();
+            set.iter().for_each(|set| args.extend(["--set", set]));
+            site.run(&args).refused(2, &words);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_is_refused() {
+    for (args, words) in [
+        (&["--epochs", "0"][..], ["--epochs", "0", "1..=10000"]),
+        (&["--event", "a b"], ["--event", "a b", "like deploy"]),
+        (
+            &["--event", "deploy", "--force"],
+            ["--event", "--force", "cannot be used"],
+        ),
+        (&["--reason", " "], ["--reason", "one line", "500"]),
+    ] {
+        site()
+            .run(&[&["retrain"], args].concat())
+            .refused(2, &words);
+    }
+}
+
 #[test]
 fn a_malformed_contract_is_refused_with_its_file() {
     let site = site();
