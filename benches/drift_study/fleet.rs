@@ -1,16 +1,15 @@
 //! The fleet of the study: nothing but noise, season and one change.
 
-use drift::fixed::term;
 use drift::shift::history::BucketSums;
 
 pub(crate) const STEP_MS: i64 = 300_000;
 pub(crate) const STEPS_A_DAY: usize = 288;
 /// Metrics that are judged.
-const METRICS: usize = 13;
+pub(crate) const METRICS: usize = 13;
 /// Servers of the seven profiles in a fleet of 90, and of 20.
 const PROFILES: [[usize; 7]; 2] = [[20, 15, 25, 5, 10, 8, 7], [4, 3, 5, 2, 2, 2, 2]];
 /// The profile and metric that change.
-const CHANGED: (usize, usize) = (2, 0);
+pub(crate) const CHANGED: (usize, usize) = (2, 0);
 /// Share of the variance that all servers of a metric have in common.
 const SHARED: f64 = 0.1;
 /// Monday 2026-01-05T00:00:00Z.
@@ -131,8 +130,8 @@ pub(crate) struct Fleet {
     shared: Vec<f64>,
     /// By server and metric.
     own: Vec<f64>,
-    /// The last value of the metric that sticks, by server.
-    last: Vec<f64>,
+    /// What was said last, by server and metric.
+    values: Vec<f32>,
     step: usize,
     changed_steps: usize,
     noise: Noise,
@@ -157,7 +156,7 @@ impl Fleet {
         Fleet {
             rho,
             season,
-            last: vec![0.0; profiles.len()],
+            values: vec![0.0; METRICS * profiles.len()],
             profiles,
             shared,
             own,
@@ -169,6 +168,16 @@ impl Fleet {
 
     pub(crate) fn cells(&self) -> usize {
         7 * METRICS
+    }
+
+    /// Profile of each server.
+    pub(crate) fn profiles(&self) -> &[usize] {
+        &self.profiles
+    }
+
+    /// Each server's values of the last step, [`METRICS`] at a time.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -196,27 +205,24 @@ impl Fleet {
         for (server, &profile) in self.profiles.iter().enumerate() {
             let season = self.season.at(at, 0.05 * profile as f64);
             for metric in 0..METRICS {
-                let Some(own) = self.own.get_mut(server * METRICS + metric) else {
+                let place = server * METRICS + metric;
+                let (Some(own), Some(value)) =
+                    (self.own.get_mut(place), self.values.get_mut(place))
+                else {
                     continue;
                 };
                 *own = self.rho * *own + innovation * self.noise.normal();
                 let shared = self.shared.get(metric).copied().unwrap_or(0.0);
                 let noise = (1.0 - SHARED).sqrt() * *own + SHARED.sqrt() * shared;
-                let changed = changed(change, self.changed_steps, server, profile, metric, noise);
-                let mut value = 50.0 + 10.0 * (season + changed);
-                if metric == CHANGED.1
-                    && let Some(last) = self.last.get_mut(server)
-                {
-                    if change == Change::Stuck && server.is_multiple_of(20) {
-                        value = *last;
-                    }
-                    *last = value;
+                let is_stuck =
+                    change == Change::Stuck && metric == CHANGED.1 && server.is_multiple_of(20);
+                if !is_stuck {
+                    let changed =
+                        changed(change, self.changed_steps, server, profile, metric, noise);
+                    *value = (50.0 + 10.0 * (season + changed)) as f32;
                 }
-                let value = f64::from(value as f32);
                 if let Some(sums) = sums.get_mut(profile * METRICS + metric) {
-                    sums.n += 1;
-                    sums.sum += term(value);
-                    sums.sum_sq += term(value * value);
+                    sums.count(*value);
                 }
             }
         }
