@@ -1,6 +1,6 @@
 """Fleets of the drift study, judged by what others use by default, beside what our detector says of the very same values.
 
-    drift.py --study PROGRAM [--seeds 3] [--shifted 10] [--first 100] [--days 60] [--checks 1] [--json OUT.json] [--write FILE]
+    drift.py --study PROGRAM [--seeds 2] [--shifted 10] [--first 100] [--days 30] [--checks 1] [--json OUT.json] [--write FILE]
 
 The study writes its fleets seed by seed (`drift_study export=DIR`); each is deleted when it was judged. Every hour each profile's
 last hour and last 24 hours, all of its servers, are held against the 21 days of baseline: Evidently's data drift preset, plain
@@ -244,10 +244,10 @@ def write(path, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", required=True, help="the program drift_study")
-    parser.add_argument("--seeds", type=int, default=3, help="of each quiet fleet")
+    parser.add_argument("--seeds", type=int, default=2, help="of each quiet fleet")
     parser.add_argument("--shifted", type=int, default=10, help="seeds of the fleet that shifts")
     parser.add_argument("--first", type=int, default=100, help="the first seed")
-    parser.add_argument("--days", type=int, default=60, help="quiet days that are judged")
+    parser.add_argument("--days", type=int, default=30, help="quiet days that are judged")
     parser.add_argument("--checks", type=int, default=1, help="windows of each fleet that Evidently itself judges, too")
     parser.add_argument("--json", help="write all figures there")
     parser.add_argument("--write", help="put the tables between the markers of this file")
