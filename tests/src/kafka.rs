@@ -82,9 +82,16 @@ pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i64, i64)> {
     let partitions = metadata.topics()[0].partitions().len();
     (0..partitions)
         .map(|p| {
-            consumer
-                .fetch_watermarks(topic, p as i32, within)
-                .expect("fetch watermarks")
+            // A topic that was made just now is not known to all of the broker at once.
+            (0..20)
+                .find_map(|_| {
+                    let found = consumer.fetch_watermarks(topic, p as i32, within).ok();
+                    if found.is_none() {
+                        std::thread::sleep(Duration::from_millis(500));
+                    }
+                    found
+                })
+                .expect("watermarks")
         })
         .collect()
 }
