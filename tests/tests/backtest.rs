@@ -123,7 +123,7 @@ fn a_quiet_fleet_is_quiet_and_a_shift_is_seen() {
     let why = alarms[0]["why"].as_str().unwrap();
     assert!(why.contains("driven by"), "{why}");
     assert!(
-        why.contains("from their own usual: ") || why.contains("they moved together"),
+        why.contains("from their own usual: ") || why.contains("No single server"),
         "{why}"
     );
 }

@@ -16,7 +16,8 @@ const RUN: [&str; 3] = ["run", "--role", "drift"];
 fn site(brokers: &str, registry: Option<&str>) -> Site {
     let mut site = Site::new(brokers, "linborg");
     site.set("kafka.properties.session.timeout.ms", "6000");
-    site.set("rollup.idle_after", "8s");
+    // A loaded machine lets a partition wait for longer than one would think.
+    site.set("rollup.idle_after", "30s");
     if let Some(registry) = registry {
         site.set("registry.url", registry);
     }

@@ -176,14 +176,31 @@ fn what_was_written_before_servers_were_named_is_read() {
     old.server_drift.clear();
     old.new_servers = 0;
     old.new_names.clear();
-    let later = ["known_servers", "server_drift", "new_servers", "new_names"];
+    old.metrics[0].share_away = None;
+    let later = [
+        "known_servers",
+        "server_drift",
+        "new_servers",
+        "new_names",
+        "share_away",
+    ];
     check_earlier(&report(), &later, &old);
     old_pane.new_servers = 0;
     old_pane.new_names.clear();
+    old_pane.num_panes = 0;
     old_pane.metrics[0].furthest.clear();
+    old_pane.metrics[0].judged_servers = 0;
+    old_pane.metrics[0].away_servers = 0;
     check_earlier(
         &pane(),
-        &["furthest", "new_servers", "new_names"],
+        &[
+            "furthest",
+            "judged_servers",
+            "away_servers",
+            "new_servers",
+            "new_names",
+            "num_panes",
+        ],
         &old_pane,
     );
 }

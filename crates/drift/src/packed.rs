@@ -35,11 +35,22 @@ pub(crate) struct Packed {
     named: Box<[u8]>,
 }
 
+/// The servers of one metric.
+#[derive(Debug)]
+pub(crate) struct NamedMetric<'a> {
+    pub(crate) metric: usize,
+    /// Held against their own usual.
+    pub(crate) judged: i64,
+    /// Far from it.
+    pub(crate) away: i64,
+    /// Server, and how far it is in standard deviations.
+    pub(crate) furthest: Vec<(&'a str, f64)>,
+}
+
 /// The servers that a pane names.
 #[derive(Debug, Default)]
 pub(crate) struct Named<'a> {
-    /// Metric, server, how far it is from its own usual in standard deviations.
-    pub(crate) away: Vec<(usize, &'a str, f64)>,
+    pub(crate) metrics: Vec<NamedMetric<'a>>,
     /// Those that the baseline does not know, the first by name.
     pub(crate) new: Vec<&'a str>,
 }
@@ -128,8 +139,18 @@ impl Packed {
         let mut named = Named::default();
         for _ in 0..reader.count()? {
             let metric = usize::try_from(reader.count()?).ok()?;
-            let sd = f64::from_le_bytes(reader.bytes(8)?.try_into().ok()?);
-            named.away.push((metric, reader.text()?, sd));
+            let (judged, away) = (reader.count()?, reader.count()?);
+            let mut furthest = Vec::new();
+            for _ in 0..reader.count()? {
+                let sd = f64::from_le_bytes(reader.bytes(8)?.try_into().ok()?);
+                furthest.push((reader.text()?, sd));
+            }
+            named.metrics.push(NamedMetric {
+                metric,
+                judged,
+                away,
+                furthest,
+            });
         }
         for _ in 0..reader.count()? {
             named.new.push(reader.text()?);
@@ -207,6 +228,13 @@ fn check_metric(metric: &PaneMetric, rows: i64) -> Result<(), &'static str> {
             return Err("a model version's name is too long");
         }
     }
+    let judged = i64::from(metric.judged_servers);
+    if !within(judged, rows) || !within(metric.away_servers.into(), judged) {
+        return Err("more servers than rows, or more far off than judged");
+    }
+    if metric.furthest.len() > FURTHEST.min(metric.away_servers.unsigned_abs() as usize) {
+        return Err("more servers named than 3 or than are far off");
+    }
     if metric.errors.len() > NUM_HORIZONS * MAX_VERSIONS {
         return Err("errors of more than 8 models");
     }
@@ -261,28 +289,28 @@ fn write_named(
     metrics: &[Option<&PaneMetric>],
     new_names: &[String],
 ) -> Result<Box<[u8]>, &'static str> {
-    let metrics = || metrics.iter().enumerate();
-    let away = metrics().flat_map(|(index, metric)| {
-        let furthest = metric.map_or(&[][..], |metric| metric.furthest.as_slice());
-        furthest.iter().map(move |away| (index, away))
-    });
-    let is_many = |metric: &&PaneMetric| metric.furthest.len() > FURTHEST;
-    if new_names.len() > FURTHEST
-        || metrics()
-            .filter_map(|(_, metric)| *metric)
-            .any(|m| is_many(&m))
-    {
-        return Err("more than 3 servers named");
-    }
+    let judged = || {
+        let metrics = metrics.iter().enumerate();
+        metrics.filter_map(|(index, metric)| Some((index, (*metric)?)))
+    };
+    let judged = || judged().filter(|(_, metric)| metric.judged_servers > 0);
     let mut bytes = Vec::new();
-    write(&mut bytes, away.clone().count() as u128);
-    for (metric, away) in away {
-        if !(-MAX_SD..=MAX_SD).contains(&away.sd) {
-            return Err("a distance that cannot be");
+    write(&mut bytes, judged().count() as u128);
+    for (index, metric) in judged() {
+        write(&mut bytes, index as u128);
+        write(&mut bytes, u128::from(metric.judged_servers.unsigned_abs()));
+        write(&mut bytes, u128::from(metric.away_servers.unsigned_abs()));
+        write(&mut bytes, metric.furthest.len() as u128);
+        for away in &metric.furthest {
+            if !(-MAX_SD..=MAX_SD).contains(&away.sd) {
+                return Err("a distance that cannot be");
+            }
+            bytes.extend(away.sd.to_le_bytes());
+            write_text(&mut bytes, &away.server)?;
         }
-        write(&mut bytes, metric as u128);
-        bytes.extend(away.sd.to_le_bytes());
-        write_text(&mut bytes, &away.server)?;
+    }
+    if new_names.len() > FURTHEST {
+        return Err("more than 3 new servers named");
     }
     write(&mut bytes, new_names.len() as u128);
     for name in new_names {

@@ -233,9 +233,13 @@ impl PaneBuilder {
         self.forecasts.forget_before(bucket);
         let mut panes = Vec::new();
         for (bucket, open) in closing {
-            for (&profile, counted) in &open.profiles {
-                panes.extend(self.pane(bucket, &open.baseline, profile, counted));
-            }
+            let of_profiles = open.profiles.iter();
+            let of_profiles = of_profiles.filter_map(|(&profile, counted)| {
+                self.pane(bucket, &open.baseline, profile, counted)
+            });
+            let of_bucket: Vec<Pane> = of_profiles.collect();
+            let num_panes = i32::try_from(of_bucket.len()).unwrap_or(i32::MAX);
+            panes.extend(of_bucket.into_iter().map(|pane| Pane { num_panes, ..pane }));
         }
         panes
     }
@@ -256,7 +260,7 @@ impl PaneBuilder {
             metrics.push(sums.to_record(
                 &self.contract.metrics.get(index)?.name,
                 cell.edges.len() + 1,
-                counted.servers.furthest(index),
+                counted.servers.metric(index)?,
             ));
         }
         let (new_servers, new_names) = counted.servers.new_servers();
@@ -275,6 +279,8 @@ impl PaneBuilder {
             metrics,
             new_servers,
             new_names: new_names.to_vec(),
+            // Known when the bucket closes.
+            num_panes: 0,
         })
     }
 

@@ -156,7 +156,10 @@ impl Windows {
             windows: windows.iter().filter_map(record).collect(),
             metrics: drivers
                 .iter()
-                .filter_map(|driver| metric_record(contract, request.at_ms, driver))
+                .filter_map(|driver| {
+                    let share = servers.share_away(driver.cell.profile, driver.cell.metric);
+                    metric_record(contract, request.at_ms, driver, share)
+                })
                 .collect(),
             servers: i32::try_from(presence.servers).unwrap_or(i32::MAX),
             rows: presence.rows,
@@ -282,6 +285,7 @@ fn metric_record(
     contract: &contract::Contract,
     at_ms: i64,
     driver: &Driver,
+    share_away: Option<f64>,
 ) -> Option<MetricDrift> {
     let cell = &driver.cell;
     let step = driver.finding.and_then(|finding| finding.step);
@@ -308,6 +312,7 @@ fn metric_record(
         signal: signal.to_owned(),
         size_sd: size.filter(|size| size.is_finite()),
         since,
+        share_away,
     })
 }
 

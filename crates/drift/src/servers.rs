@@ -100,12 +100,6 @@ impl Servers {
         }
     }
 
-    /// Whether any server can be held against its own usual.
-    pub(crate) fn any_judged(&self, profile: usize, metric: usize) -> bool {
-        let mut held = self.profiles.get(profile).into_iter().flatten();
-        held.any(|(_, usual)| usual.get(metric).is_some_and(|usual| usual.spread > 0.0))
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.profiles.iter().map(HashMap::len).sum()
     }
@@ -213,13 +207,24 @@ impl ServerSums {
     }
 }
 
+/// The servers of one metric.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeenMetric {
+    /// Held against their own usual.
+    pub(crate) judged: i32,
+    /// Further from it than three standard deviations.
+    pub(crate) away: i32,
+    /// The furthest of these first.
+    pub(crate) furthest: Vec<ServerAway>,
+}
+
 /// The servers of one profile in one bucket: those furthest from their own usual, and those that are new.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// What is usual of the profile's metrics at this hour.
     usual: Vec<f64>,
-    /// By metric, the furthest first.
-    furthest: Vec<Vec<ServerAway>>,
+    /// By metric.
+    metrics: Vec<SeenMetric>,
     new: i32,
     /// The first by name.
     new_names: Vec<String>,
@@ -228,7 +233,7 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) fn new(usual: Vec<f64>) -> Seen {
         Seen {
-            furthest: vec![Vec::new(); usual.len()],
+            metrics: vec![SeenMetric::default(); usual.len()],
             usual,
             ..Seen::default()
         }
@@ -245,19 +250,21 @@ impl Seen {
             }
         };
         let expected = self.usual.iter().zip(usual);
-        for ((furthest, &value), (profile, own)) in
-            self.furthest.iter_mut().zip(values).zip(expected)
-        {
-            let away = own.away(f64::from(value) - profile);
-            if let Some(sd) = away.filter(|sd| sd.abs() > OUTLIER_SD) {
-                keep_furthest(furthest, server, sd);
+        for ((seen, &value), (profile, own)) in self.metrics.iter_mut().zip(values).zip(expected) {
+            let Some(sd) = own.away(f64::from(value) - profile) else {
+                continue;
+            };
+            seen.judged += 1;
+            if sd.abs() > OUTLIER_SD {
+                seen.away += 1;
+                keep_furthest(&mut seen.furthest, server, sd);
             }
         }
     }
 
-    /// The furthest in a metric.
-    pub(crate) fn furthest(&self, metric: usize) -> &[ServerAway] {
-        self.furthest.get(metric).map_or(&[], Vec::as_slice)
+    /// The servers of a metric.
+    pub(crate) fn metric(&self, metric: usize) -> Option<&SeenMetric> {
+        self.metrics.get(metric)
     }
 
     /// How many are new, and the first of them by name.
@@ -345,10 +352,8 @@ mod tests {
         assert_eq!(Servers::default().of(0, "a"), Known::Untold);
         let mut seen = Seen::new(vec![0.0]);
         seen.count(Known::Untold, "a", &[9.0]);
-        assert_eq!(
-            (seen.furthest(0), seen.new_servers()),
-            (&[][..], (0, &[][..]))
-        );
+        assert_eq!(seen.metric(0).unwrap().judged, 0);
+        assert_eq!(seen.new_servers(), (0, &[][..]));
     }
 
     #[test]
@@ -364,7 +369,10 @@ mod tests {
         ] {
             seen.count(Known::Usual(&usual), server, &[value]);
         }
-        let found = seen.furthest(0);
+        let found = seen.metric(0).unwrap();
+        // One has no value.
+        assert_eq!((found.judged, found.away), (3, 3));
+        let found = &found.furthest;
         let found: Vec<(&str, f64)> = found.iter().map(|f| (f.server.as_str(), f.sd)).collect();
         assert_eq!(found, [("a", -MAX_SD), ("c", MAX_SD), ("d", MAX_SD)]);
     }

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use contract::Fixed;
-use contract::record::{HorizonError, PaneMetric, ServerAway, Sum};
+use contract::record::{HorizonError, PaneMetric, Sum};
 
 use crate::fixed::term;
 use crate::measures::MAX_RELATIVE_ERROR;
+use crate::servers::SeenMetric;
 use crate::shift::history::BucketSums;
 
 /// How far ahead the forecasts lie whose errors are kept, in minutes.
@@ -173,7 +174,7 @@ impl MetricSums {
         &self,
         metric: &str,
         num_bins: usize,
-        furthest: &[ServerAway],
+        servers: &SeenMetric,
     ) -> PaneMetric {
         let mut counts = self.counts.clone();
         counts.resize(num_bins, 0);
@@ -204,7 +205,9 @@ impl MetricSums {
             forecasts: self.forecasts,
             out_of_range: self.out_of_range,
             errors,
-            furthest: furthest.to_vec(),
+            furthest: servers.furthest.clone(),
+            judged_servers: servers.judged,
+            away_servers: servers.away,
         }
     }
 }

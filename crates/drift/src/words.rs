@@ -1,6 +1,7 @@
 //! A report in words, for somebody who was woken by it: what to do, why, since when, and what the report does not cover.
 
 use contract::Contract;
+use contract::record::ServerDrift;
 
 use crate::baseline::Baseline;
 use crate::policies::{Calibration, Status};
@@ -109,36 +110,44 @@ fn named<'a>(account: &Account<'a>) -> impl Iterator<Item = &'a Driver> {
         .take(MAX_NAMED)
 }
 
-/// Who stands out in what is named; `None` where no server can be told from itself.
+/// Who stands out in what is named, and how many; `None` where no server can be told from itself.
 fn servers(account: &Account<'_>) -> Option<String> {
-    let known = &account.baseline.servers;
-    if !named(account).any(|driver| known.any_judged(driver.cell.profile, driver.cell.metric)) {
-        return None;
-    }
-    let is_cause = |profile: &str, metric: &str| {
-        named(account).any(|driver| {
-            let of = account.contract.profiles.get(driver.cell.profile);
-            let of = of.zip(account.contract.metrics.get(driver.cell.metric));
-            of.is_some_and(|(p, m)| (p.name.as_str(), m.name.as_str()) == (profile, metric))
-        })
+    let seen = account.servers;
+    let names = |driver: &Driver| {
+        let profile = account.contract.profiles.get(driver.cell.profile)?;
+        let metric = account.contract.metrics.get(driver.cell.metric)?;
+        Some((profile.name.as_str(), metric.name.as_str()))
     };
-    let away = account.servers.away.iter();
-    let away: Vec<String> = away
-        .filter(|server| is_cause(&server.profile, &server.metric))
-        .take(MAX_NAMED)
-        .map(|server| {
-            format!(
-                "{} ({} {:+.1} sd)",
-                server.server, server.metric, server.size_sd
-            )
+    let judged: Vec<(&str, &str, f64)> = named(account)
+        .filter_map(|driver| {
+            let share = seen.share_away(driver.cell.profile, driver.cell.metric)?;
+            let (profile, metric) = names(driver)?;
+            Some((profile, metric, share))
         })
         .collect();
-    Some(if away.is_empty() {
-        " No single server was far from its own usual for half of the hour: they moved together."
-            .to_owned()
-    } else {
-        format!(" Furthest from their own usual: {}.", away.join(", "))
-    })
+    if judged.is_empty() {
+        return None;
+    }
+    let of = |server: &ServerDrift| {
+        let mut judged = judged.iter();
+        judged.find(|(p, m, _)| (*p, *m) == (server.profile.as_str(), server.metric.as_str()))
+    };
+    let away = seen.away.iter().filter(|server| of(server).is_some());
+    let away: Vec<&ServerDrift> = away.take(MAX_NAMED).collect();
+    let Some((profile, metric, share)) = away.first().copied().and_then(of) else {
+        return Some(
+            " No single server was far from its own usual for half of the hour.".to_owned(),
+        );
+    };
+    let named: Vec<String> = away
+        .iter()
+        .map(|away| format!("{} ({} {:+.1} sd)", away.server, away.metric, away.size_sd))
+        .collect();
+    Some(format!(
+        " Furthest from their own usual: {}; {:.0} % of {profile} are beyond 3 sd in {metric}.",
+        named.join(", "),
+        100.0 * share
+    ))
 }
 
 fn causes(account: &Account<'_>) -> String {

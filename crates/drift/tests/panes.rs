@@ -48,6 +48,7 @@ fn sums_by_hand() {
     );
     let panes = builder.close_before(START + STEP);
     assert_eq!(panes.len(), 2);
+    assert!(panes.iter().all(|pane| pane.num_panes == 2));
 
     let pane = &panes[0];
     let linborg = contract("linborg");

@@ -175,10 +175,18 @@ fn half_of_the_hour_is_enough_to_be_named() {
         "{named:?}"
     );
     assert_eq!((found.known_servers, found.new_servers), (3, 0));
+    // One of two servers in half of the hour; nothing is known of servers in other metrics.
+    let share = |metric: &str| {
+        let mut cells = found.metrics.iter();
+        cells.find(|cell| cell.metric == metric)?.share_away
+    };
+    assert_eq!((share(CPU), share("mem_used_pct")), (Some(0.25), None));
     assert!(
         found
             .recommendation
-            .contains(" Furthest from their own usual: a (cpu_user_pct +4.0 sd)."),
+            .contains(&format!(
+                " Furthest from their own usual: a (cpu_user_pct +4.0 sd); 25 % of {profile} are beyond 3 sd in cpu_user_pct."
+            )),
         "{}",
         found.recommendation
     );

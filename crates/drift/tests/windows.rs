@@ -433,15 +433,26 @@ fn panes_that_cannot_be() {
         server: "s0".to_owned(),
         sd,
     };
-    check(&|pane| pane.metrics[0].furthest = vec![away(4.0); 4]);
-    check(&|pane| pane.metrics[0].furthest = vec![away(f64::NAN)]);
-    check(&|pane| pane.metrics[0].furthest = vec![away(1.0e7)]);
-    check(&|pane| {
-        pane.metrics[0].furthest = vec![ServerAway {
-            server: "n".repeat(1_000),
-            sd: 4.0,
-        }];
-    });
+    let named = |furthest: Vec<ServerAway>| {
+        move |pane: &mut Pane| {
+            (pane.metrics[0].judged_servers, pane.metrics[0].away_servers) = (2, 2);
+            pane.metrics[0].furthest = furthest.clone();
+        }
+    };
+    let nobody = ServerAway {
+        server: "n".repeat(1_000),
+        sd: 4.0,
+    };
+    for furthest in [
+        vec![away(4.0); 3],
+        vec![away(f64::NAN)],
+        vec![away(1.0e7)],
+        vec![nobody],
+    ] {
+        check(&named(furthest));
+    }
+    check(&|pane| pane.metrics[0].judged_servers = 3);
+    check(&|pane| pane.metrics[0].away_servers = 1);
     check(&|pane| pane.metrics[0].metric = "no_such_metric".to_owned());
     check(&|pane| pane.metrics[0].n = 3);
     check(&|pane| pane.metrics[0].counts[0] = -1);

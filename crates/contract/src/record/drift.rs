@@ -37,6 +37,9 @@ pub struct Pane {
     /// The first of them by name.
     #[serde(default)]
     pub new_names: Vec<String>,
+    /// Panes of this partition and bucket, one of each profile that had a row; 0 where it is not told.
+    #[serde(default)]
+    pub num_panes: i32,
 }
 
 /// A number of values and their sum.
@@ -72,6 +75,12 @@ pub struct PaneMetric {
     /// The servers furthest from their own usual, the furthest first.
     #[serde(default)]
     pub furthest: Vec<ServerAway>,
+    /// Servers that were held against their own usual.
+    #[serde(default)]
+    pub judged_servers: i32,
+    /// Those of them that are further from it than three of their standard deviations.
+    #[serde(default)]
+    pub away_servers: i32,
 }
 
 /// A server that is far from its own usual, in one metric of a [`Pane`].
@@ -248,6 +257,9 @@ pub struct MetricDrift {
     pub size_sd: Option<f64>,
     /// When it began.
     pub since: Option<i64>,
+    /// Share of its servers that were far from their own usual in the last hour; `None` where none is known.
+    #[serde(default)]
+    pub share_away: Option<f64>,
 }
 
 /// The next offset of a partition of `rollups`.

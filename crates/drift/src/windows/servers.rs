@@ -21,10 +21,20 @@ const MAX_NEW_NAMED: usize = 8;
 pub(crate) struct ServersSeen {
     /// The furthest from their own usual first.
     pub(crate) away: Vec<ServerDrift>,
+    /// By profile and metric: servers judged and servers far off, summed over the hour's panes.
+    counts: BTreeMap<(usize, usize), (i64, i64)>,
     /// Those that the baseline does not know.
     pub(crate) num_new: i64,
     /// Some of them, by name.
     pub(crate) new: Vec<String>,
+}
+
+impl ServersSeen {
+    /// Share of the servers of a profile that were far from their own usual in a metric; `None` where none was judged.
+    pub(crate) fn share_away(&self, profile: usize, metric: usize) -> Option<f64> {
+        let (judged, away) = self.counts.get(&(profile, metric))?;
+        (*judged > 0).then(|| *away as f64 / *judged as f64)
+    }
 }
 
 /// In how many panes a server was far off in one direction, and by how much in all.
@@ -40,6 +50,7 @@ impl Windows {
         let [hour, ..] = &self.slides;
         // By profile, metric, direction and server.
         let mut away: BTreeMap<(usize, usize, bool, &str), Away> = BTreeMap::new();
+        let mut counts: BTreeMap<(usize, usize), (i64, i64)> = BTreeMap::new();
         let mut new: BTreeMap<(i32, usize), i32> = BTreeMap::new();
         let mut names: BTreeSet<&str> = BTreeSet::new();
         let panes = self.panes.range(first_key(hour.from)..first_key(hour.to));
@@ -50,16 +61,21 @@ impl Windows {
             let most = new.entry((*partition, *profile)).or_default();
             *most = (*most).max(pane.new_servers);
             let named = pane.named();
-            for (metric, server, sd) in named.away {
-                let key = (*profile, metric, sd < 0.0, server);
-                let held = away.entry(key).or_default();
-                held.panes += 1;
-                held.sum = held.sum.wrapping_add(term(sd));
+            for of in named.metrics {
+                let held = counts.entry((*profile, of.metric)).or_default();
+                *held = (held.0 + of.judged, held.1 + of.away);
+                for (server, sd) in of.furthest {
+                    let key = (*profile, of.metric, sd < 0.0, server);
+                    let held = away.entry(key).or_default();
+                    held.panes += 1;
+                    held.sum = held.sum.wrapping_add(term(sd));
+                }
             }
             names.extend(named.new);
         }
         ServersSeen {
             away: self.persisting(away),
+            counts,
             num_new: new.values().copied().map(i64::from).sum(),
             new: names
                 .into_iter()

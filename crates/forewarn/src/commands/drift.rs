@@ -167,6 +167,9 @@ fn full(report: &DriftReport) -> Result<()> {
                     .size_sd
                     .map_or_else(String::new, |sd| format!("{sd:+.1} sd")),
                 metric.since.map(output::time).unwrap_or_default(),
+                metric
+                    .share_away
+                    .map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),
                 number(Some(metric.ks)),
                 number(metric.psi),
                 number(metric.per),
@@ -176,7 +179,7 @@ fn full(report: &DriftReport) -> Result<()> {
     output::line("")?;
     output::table(
         &[
-            "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "KS", "PSI", "PER",
+            "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "SERVERS", "KS", "PSI", "PER",
         ],
         &metrics,
     )?;

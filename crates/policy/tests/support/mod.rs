@@ -37,6 +37,7 @@ pub(crate) fn report(score: f64, load: Option<f64>) -> DriftReport {
                 signal: String::new(),
                 size_sd: None,
                 since: None,
+                share_away: None,
             })
             .to_vec(),
         servers: 90,

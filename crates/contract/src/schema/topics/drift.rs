@@ -72,6 +72,16 @@ pub(crate) fn drift_panes() -> Record {
                 Type::Record(away).array(),
                 "servers furthest from their own usual, 3 at most",
             ),
+            added(
+                "judged_servers",
+                Type::Int,
+                "servers held against their own usual",
+            ),
+            added(
+                "away_servers",
+                Type::Int,
+                "those beyond 3 of their standard deviations",
+            ),
         ],
     };
     Record {
@@ -102,6 +112,11 @@ pub(crate) fn drift_panes() -> Record {
                 "new_names",
                 Type::String.array(),
                 "the first of them by name, 3 at most",
+            ),
+            added(
+                "num_panes",
+                Type::Int,
+                "panes of this partition and bucket; 0: not told",
             ),
         ],
     }
@@ -178,6 +193,11 @@ pub(crate) fn drift() -> Record {
                 "size of the change in standard deviations",
             ),
             field("since", Type::Time.nullable(), "when it began"),
+            added(
+                "share_away",
+                Type::Double.nullable(),
+                "of its servers, far from their own usual in the last hour",
+            ),
         ],
     };
     let trend = Record {

@@ -164,6 +164,7 @@ fn metrics(history: &History, times: &Times<'_>) -> String {
                     .size_sd
                     .map_or_else(String::new, |sd| format!("{sd:+.1} sd")),
                 metric.since.map(output::time).unwrap_or_default(),
+                percent(metric.share_away),
                 shown(Some(metric.ks)),
                 shown(metric.psi),
                 shown(metric.per),
@@ -176,6 +177,7 @@ fn metrics(history: &History, times: &Times<'_>) -> String {
         "What",
         "By",
         "Since",
+        "Servers far off",
         "KS",
         "PSI",
         "PER",
@@ -219,6 +221,10 @@ fn servers(history: &History) -> String {
         ));
     }
     section("Servers", &content)
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share))
 }
 
 /// How often each server and metric was named, the most often first.
@@ -343,6 +349,7 @@ mod tests {
                 signal: evil(),
                 size_sd: Some(-2.5),
                 since: Some(START_MS),
+                share_away: Some(1.0),
             }],
             servers: 2,
             rows: 576,

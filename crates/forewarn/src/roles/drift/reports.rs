@@ -1,7 +1,7 @@
 //! Stage two: `drift.panes` → one [`DriftReport`] per bucket on `drift`, and decisions on `control`.
 //!
-//! A bucket is reported once every partition that is not silent has handed in a pane of it or of a
-//! later one. The committed offset keeps the last day of panes readable; its metadata says through
+//! A bucket is reported once every partition that is not silent has handed in all of its panes, or
+//! one of a later bucket. The committed offset keeps the last day of panes readable; its metadata says through
 //! which bucket reports were issued. The decision is a fold over the control topic and this report.
 
 mod progress;
@@ -242,9 +242,8 @@ impl Stage {
                     continue;
                 }
             }
-            let later = self.progress.heard(pane.partition, pane.bucket, now_ms);
-            // Panes come in bucket order per partition, so a later one completes those before it.
-            if is_new && later && self.ends.is_fixed() {
+            let whole = self.progress.heard(&pane, now_ms);
+            if is_new && whole && self.ends.is_fixed() {
                 self.report_due().await?;
             }
         }
