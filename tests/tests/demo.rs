@@ -10,7 +10,7 @@ fn the_whole_loop_is_seen_on_the_embedded_broker() {
     let output = Command::new(tests::binary())
         .current_dir(dir.path())
         .args([
-            "demo", "--for", "210s", "--speed", "180", "--json", "--keep", "kept",
+            "demo", "--for", "330s", "--speed", "180", "--json", "--keep", "kept",
         ])
         .output()
         .expect("start the demo");
