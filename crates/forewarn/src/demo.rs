@@ -49,7 +49,7 @@ const FIRST_TRAINING_SECONDS: f64 = 18.0;
 /// How long a later one may.
 const TRAINING_SECONDS: f64 = 30.0;
 /// The drift begins this much stream time after the stream.
-const DRIFT_AFTER_MS: i64 = 15 * 60_000;
+const DRIFT_AFTER_MS: i64 = 45 * 60_000;
 const DAY_MS: i64 = 86_400_000;
 /// Raw metrics come every five seconds of stream time.
 const STREAM_STEP_MS: i64 = 5_000;
