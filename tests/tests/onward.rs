@@ -55,17 +55,13 @@ fn decide(site: &Site, id: &str) {
             trigger: true,
             reason: "a test".to_owned(),
             confidence: 1.0,
-            wait_until: None,
             priority: "high".to_owned(),
             score: 0.2,
-            load: None,
             status: "urgent".to_owned(),
-            report_at: None,
             model_version: versions(site).swap_remove(0),
             positions: positions.collect(),
-            manual: false,
             cause: "drift".to_owned(),
-            windows: Vec::new(),
+            ..Decision::default()
         }),
     };
     let value = encode(&decision).expect("encode");

@@ -274,17 +274,12 @@ fn decision() -> ControlEvent {
             trigger: true,
             reason: "drift score 0.13 > 0.10, load 0.22 < 0.30, no training before: train".into(),
             confidence: 1.0,
-            wait_until: None,
             priority: "high".to_owned(),
             score: 0.13,
             load: Some(0.22),
             status: "critical".to_owned(),
-            report_at: None,
-            model_version: String::new(),
-            positions: Vec::new(),
-            manual: false,
             cause: "drift".to_owned(),
-            windows: Vec::new(),
+            ..Decision::default()
         }),
     }
 }

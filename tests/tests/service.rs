@@ -311,12 +311,9 @@ fn decision() -> ControlEvent {
             trigger: true,
             reason: "a test".to_owned(),
             confidence: 1.0,
-            wait_until: None,
             priority: "high".to_owned(),
             score: 1.0,
-            load: None,
             status: "urgent".to_owned(),
-            report_at: None,
             model_version: models().linborg[0].clone(),
             // Beyond what the archive will ever hold: the job waits for it, however fast the machine is.
             positions: vec![Position {
@@ -325,7 +322,7 @@ fn decision() -> ControlEvent {
             }],
             manual: true,
             cause: "manual".to_owned(),
-            windows: Vec::new(),
+            ..Decision::default()
         }),
     }
 }

@@ -99,8 +99,8 @@ pub enum ControlPayload {
     Model(ModelChange),
 }
 
-/// To train or not, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// To train or not, why, and all that it rests on beside the events before it: whoever has the topic can decide again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// Whether to train now.
     pub trigger: bool,
@@ -130,6 +130,20 @@ pub struct Decision {
     pub cause: String,
     /// The report's windows.
     pub windows: Vec<WindowMeasures>,
+    /// Whether drift was detected.
+    pub alarm: bool,
+    /// 1 − prediction error rate.
+    pub accuracy: Option<f64>,
+    /// Share of metrics that drifted, 0–1.
+    pub share_drifted: Option<f64>,
+    /// Mean CPU of the fleet, per cent.
+    pub mean_cpu: Option<f64>,
+    /// Mean memory of the fleet, per cent.
+    pub mean_memory: Option<f64>,
+    /// What drives the drift, the strongest first.
+    pub drivers: Vec<String>,
+    /// Whether the person who asked overrides the safeguards.
+    pub forced: bool,
 }
 
 /// How a training goes.

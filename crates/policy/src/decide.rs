@@ -67,6 +67,13 @@ pub fn decide(evidence: &Evidence, state: &State, settings: &Settings) -> Decisi
         manual: evidence.request.is_some(),
         cause: due.map_or("", |due| due.cause.as_str()).to_owned(),
         windows: evidence.windows.clone(),
+        alarm: evidence.alarm,
+        accuracy: evidence.accuracy,
+        share_drifted: evidence.share_drifted,
+        mean_cpu: evidence.mean_cpu,
+        mean_memory: evidence.mean_memory,
+        drivers: evidence.drivers.clone(),
+        forced: evidence.request.is_some_and(|request| request.force),
     }
 }
 

@@ -102,6 +102,7 @@ fn is_there(trigger: &Trigger, evidence: &Evidence, state: &State, settings: &Se
             .is_some_and(|share| share > settings.max_share_drifted),
         Trigger::Manual => evidence.request.is_some(),
         Trigger::Event(name) => state.is_event_open(name),
+        Trigger::AnyEvent => state.is_any_event_open(),
     }
 }
 

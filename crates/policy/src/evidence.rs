@@ -1,6 +1,6 @@
 //! What a decision rests on, beside what happened before.
 
-use contract::record::{DriftReport, Position, WindowMeasures};
+use contract::record::{Decision, DriftReport, Position, WindowMeasures};
 use drift::Policy;
 
 /// Most causes named in a reason; the report has them all.
@@ -84,6 +84,30 @@ impl Evidence {
             model_version: report.model_version.clone(),
             positions: report.positions.clone(),
             windows: report.windows.clone(),
+        }
+    }
+
+    /// What a decision of `at_ms` rested on: with the state of the events before it, it is decided again.
+    #[must_use]
+    pub fn of_decision(at_ms: i64, decision: &Decision) -> Evidence {
+        let force = decision.forced;
+        Evidence {
+            at_ms,
+            score: decision.score,
+            status: decision.status.clone(),
+            alarm: decision.alarm,
+            confidence: decision.confidence,
+            accuracy: decision.accuracy,
+            share_drifted: decision.share_drifted,
+            load: decision.load,
+            mean_cpu: decision.mean_cpu,
+            mean_memory: decision.mean_memory,
+            drivers: decision.drivers.clone(),
+            request: decision.manual.then_some(Request { force }),
+            report_at: decision.report_at,
+            model_version: decision.model_version.clone(),
+            positions: decision.positions.clone(),
+            windows: decision.windows.clone(),
         }
     }
 

@@ -139,6 +139,11 @@ impl State {
         at_ms.is_some() && at_ms > self.last_decided_ms
     }
 
+    /// Whether one of any name did.
+    pub(crate) fn is_any_event_open(&self) -> bool {
+        self.events.values().max().copied() > self.last_decided_ms
+    }
+
     /// When there will be fewer than `most` trainings in the last 7 days, where there are as many at `now_ms`. Those of the
     /// schedule do not count, nor does one that is exactly 7 days old.
     #[must_use]

@@ -32,6 +32,8 @@ pub enum Trigger {
     Manual,
     /// An event of this name came after the last training was decided.
     Event(String),
+    /// One of any name did; it is what `any` asks, and cannot be written.
+    AnyEvent,
 }
 
 /// Where an expression cannot be read, and why.
@@ -112,7 +114,9 @@ impl Triggers {
     pub(crate) fn hold(&self, scheduled: bool, is: &dyn Fn(&Trigger) -> bool) -> bool {
         let measured = [Trigger::Drift, Trigger::Performance, Trigger::Share];
         match &self.rule {
-            Rule::Any => measured.iter().any(is) || is(&Trigger::Schedule),
+            Rule::Any => {
+                measured.iter().any(is) || is(&Trigger::Schedule) || is(&Trigger::AnyEvent)
+            }
             Rule::All => measured.iter().all(is) && (!scheduled || is(&Trigger::Schedule)),
             Rule::Holds(node) => node.holds(is),
         }
@@ -136,8 +140,11 @@ impl Triggers {
     /// Whether an event of this name is asked for.
     #[must_use]
     pub fn name_event(&self, name: &str) -> bool {
-        let event = Trigger::Event(name.to_owned());
-        matches!(&self.rule, Rule::Holds(node) if node.names(&event))
+        match &self.rule {
+            Rule::Any => true,
+            Rule::All => false,
+            Rule::Holds(node) => node.names(&Trigger::Event(name.to_owned())),
+        }
     }
 }
 

@@ -388,14 +388,26 @@ fn scan(events: &[ControlEvent], job: &str) -> Option<String> {
     holder
 }
 
-/// Decisions as the role makes and writes them, from random scores, loads and other people's events.
-fn run(steps: &[(u8, u8, u8, u16)], repeat: bool) -> (State, Vec<record::Decision>) {
-    let settings = policy::Settings {
-        triggers: policy::Triggers::parse("schedule or drift").unwrap(),
+fn settings() -> policy::Settings {
+    policy::Settings {
+        triggers: policy::Triggers::parse("schedule or drift or performance and share").unwrap(),
         schedule: Some(policy::Schedule::parse("0 2 * * *", chrono_tz::Tz::UTC).unwrap()),
+        quiet: policy::QuietRule::Either,
         ..policy::Settings::default()
-    };
-    let (mut state, mut made, mut at) = (State::default(), Vec::new(), NOW);
+    }
+}
+
+fn decision_of(event: &ControlEvent) -> Option<&record::Decision> {
+    match &event.payload {
+        record::ControlPayload::Decision(decision) => Some(decision),
+        _ => None,
+    }
+}
+
+/// Decisions as the role makes and writes them, from random scores, loads and other people's events.
+fn run(steps: &[(u8, u8, u8, u16)], repeat: bool) -> (State, Vec<ControlEvent>) {
+    let settings = settings();
+    let (mut state, mut log, mut at) = (State::default(), Vec::new(), NOW);
     // Ends of trainings that the schedule did not ask for.
     let mut ends: Vec<i64> = Vec::new();
     for (i, (score, load, what, minutes)) in steps.iter().enumerate() {
@@ -411,19 +423,26 @@ fn run(steps: &[(u8, u8, u8, u16)], repeat: bool) -> (State, Vec<record::Decisio
         for event in &events {
             state.apply(event);
         }
+        let load = f64::from(*load) / 255.0;
+        let mut report = support::report(f64::from(*score) / 1000.0, Some(load));
+        report.accuracy = Some(1.0 - load / 4.0);
+        report.share_drifted = f64::from(*score) / 255.0;
+        report.mean_cpu = Some(90.0 * load);
+        report.mean_memory = (*what != 3).then_some(70.0);
+        let request = (*what == 5).then_some(policy::Request {
+            force: *score > 127,
+        });
         let evidence = policy::Evidence {
             at_ms: at,
-            ..policy::Evidence::of_report(&support::report(
-                f64::from(*score) / 1000.0,
-                Some(f64::from(*load) / 255.0),
-            ))
+            request,
+            ..policy::Evidence::of_report(&report)
         };
         let found = policy::decide(&evidence, &state, &settings);
         if found.trigger {
             let rested = |end: i64| at - end >= 6 * HOUR;
-            assert!(state.last_completed_ms().is_none_or(rested));
+            assert!(found.forced || state.last_completed_ms().is_none_or(rested));
             let this_week = ends.iter().filter(|end| at - **end < 7 * 24 * HOUR);
-            assert!(found.cause == "schedule" || this_week.count() < 3);
+            assert!(found.forced || found.cause == "schedule" || this_week.count() < 3);
         }
         let mut event = decision(&format!("d{i}"), at, found.trigger, false);
         event.payload = record::ControlPayload::Decision(found.clone());
@@ -432,9 +451,9 @@ fn run(steps: &[(u8, u8, u8, u16)], repeat: bool) -> (State, Vec<record::Decisio
         if repeat {
             events.iter().for_each(|event| state.apply(event));
         }
-        made.push(found);
+        log.extend(events);
     }
-    (state, made)
+    (state, log)
 }
 
 proptest! {
@@ -443,13 +462,29 @@ proptest! {
     fn decisions_are_a_function_of_the_events(
         steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0..6_u8, 0..600_u16), 0..120),
     ) {
-        let (state, made) = run(&steps, false);
-        prop_assert_eq!(&run(&steps, false), &(state.clone(), made.clone()));
-        prop_assert_eq!(run(&steps, true), (state.clone(), made.clone()));
+        let (state, log) = run(&steps, false);
+        prop_assert_eq!(&run(&steps, true), &(state.clone(), log.clone()));
+        let made: Vec<_> = log.iter().filter_map(decision_of).collect();
         prop_assert!(state.loads().len() <= steps.len() && state.open_jobs().count() <= 1);
         for found in made.iter().filter(|found| found.trigger) {
             prop_assert!(found.wait_until.is_none() && !found.cause.is_empty());
             prop_assert!(found.reason.contains(": train"), "{}", found.reason);
+        }
+    }
+
+    /// Whoever has the topic alone decides the same again, word for word.
+    #[test]
+    fn the_log_is_decided_again_from_its_start(
+        steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0..6_u8, 0..600_u16), 0..120),
+    ) {
+        let (_, log) = run(&steps, false);
+        let mut state = State::default();
+        for event in &log {
+            if let Some(decision) = decision_of(event) {
+                let evidence = policy::Evidence::of_decision(event.time, decision);
+                prop_assert_eq!(&policy::decide(&evidence, &state, &settings()), decision);
+            }
+            state.apply(event);
         }
     }
 }

@@ -110,6 +110,31 @@ fn what_cannot_be_read_is_refused_with_its_place() {
     refused(&"drift or ".repeat(100), 501, "longer than 500 bytes");
 }
 
+/// An event of an hour ago.
+fn came(name: &str) -> ControlEvent {
+    let mut came = training("e1", record::TRAINING_REQUESTED, NOW - HOUR, "", "");
+    if let ControlPayload::Training(training) = &mut came.payload {
+        training.trigger = format!("event:{name}");
+    }
+    came
+}
+
+#[test]
+fn an_event_is_one_of_any() {
+    for (text, named) in [
+        ("any", true),
+        ("all", false),
+        ("drift or event:deploy", true),
+        ("drift or event:upgrade", false),
+    ] {
+        let settings = settings(text, None);
+        assert_eq!(settings.triggers.name_event("deploy"), named, "{text}");
+        let found = decide(&calm(), &fold(&[came("deploy")]), &settings);
+        assert_eq!(found.trigger, named, "{text}: {}", found.reason);
+        assert_eq!(found.cause, if named { "event" } else { "" }, "{text}");
+    }
+}
+
 #[test]
 fn a_schedule_is_named_where_it_is_used() {
     for (text, used, needed) in [
@@ -234,12 +259,9 @@ fn trainings_by_the_clock_do_not_count_among_those_of_a_week() {
 
 #[test]
 fn an_event_counts_until_a_training_is_decided() {
-    let mut came = training("e1", record::TRAINING_REQUESTED, NOW - HOUR, "", "");
-    if let ControlPayload::Training(training) = &mut came.payload {
-        training.trigger = "event:new-rack".to_owned();
-    }
+    let came = came("new-rack");
     let settings = settings("drift or event:new-rack", None);
-    let mut state = fold(&[came.clone()]);
+    let mut state = fold(std::slice::from_ref(&came));
     assert_eq!(state.open_jobs().count(), 0, "no job of its own");
     let found = decide(&calm(), &state, &settings);
     assert!(found.trigger && found.cause == "event", "{}", found.reason);

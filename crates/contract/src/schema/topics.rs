@@ -181,6 +181,13 @@ fn decision() -> Record {
                 "drift, schedule, age, manual, performance, share or event",
             ),
             field("windows", Type::Record(window_measures()).array(), ""),
+            field("alarm", Type::Boolean, "whether drift was detected"),
+            field("accuracy", Type::Double.nullable(), "1 - PER"),
+            field("share_drifted", Type::Double.nullable(), "0 to 1"),
+            field("mean_cpu", Type::Double.nullable(), "per cent"),
+            field("mean_memory", Type::Double.nullable(), "per cent"),
+            field("drivers", Type::String.array(), "the strongest first"),
+            field("forced", Type::Boolean, "safeguards overridden"),
         ],
     }
 }

@@ -112,14 +112,10 @@ pub(crate) fn model(id: &str, event_type: &str, time: i64, version: &str) -> Con
 pub(crate) fn decision(id: &str, time: i64, trigger: bool, manual: bool) -> ControlEvent {
     let payload = Decision {
         trigger,
-        reason: String::new(),
         confidence: 1.0,
-        wait_until: None,
         priority: "low".to_owned(),
         score: 0.2,
-        load: None,
         status: "critical".to_owned(),
-        report_at: None,
         model_version: "m1".to_owned(),
         positions: vec![Position {
             partition: 0,
@@ -127,7 +123,7 @@ pub(crate) fn decision(id: &str, time: i64, trigger: bool, manual: bool) -> Cont
         }],
         manual,
         cause: if manual { "manual" } else { "drift" }.to_owned(),
-        windows: Vec::new(),
+        ..Decision::default()
     };
     event(
         id,
