@@ -276,15 +276,7 @@ impl Site {
     /// When it cannot be started.
     pub fn start(&self, args: &[&str]) -> Running {
         let log = self.path(&format!("{}.log", args.join("-").replace('/', "_")));
-        let file = std::fs::File::create(&log).expect("make a log file");
-        let out = file.try_clone().expect("share the log file");
-        let child = self
-            .command(args)
-            .stdout(out)
-            .stderr(file)
-            .spawn()
-            .expect("start forewarn");
-        Running { child, log }
+        Running::start(self.command(args), log)
     }
 
     /// Waits until a topic has had so many records, while the process runs.
@@ -360,6 +352,18 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command that writes to `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(mut command: Command, log: PathBuf) -> Running {
+        let file = std::fs::File::create(&log).expect("make a log file");
+        let out = file.try_clone().expect("share the log file");
+        command.stdout(out).stderr(file);
+        let child = command.spawn().expect("start forewarn");
+        Running { child, log }
+    }
+
     /// Sends SIGKILL and waits.
     ///
     /// # Panics
@@ -374,12 +378,18 @@ impl Running {
     /// # Panics
     /// When it does not end within 60 s.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("send SIGTERM");
+        self.signal("TERM");
         self.wait(Duration::from_secs(60))
+    }
+
+    /// Sends a signal: "STOP" lets it stand still until "CONT".
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let sent = Command::new("kill").args([&signal, &pid]).status();
+        assert!(sent.expect("send a signal").success(), "{signal}");
     }
 
     /// Waits for the end.

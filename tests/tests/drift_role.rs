@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contract::record::DriftReport;
+use contract::codec::{Encoder, RollupRow, encode};
+use contract::record::{DriftReport, Pane, Sum};
+use contract::{Contract, Fixed};
 use serde_json::{Value, json};
 use tests::{Running, Site, brokers, kafka, pages, topics};
 
@@ -135,6 +137,48 @@ fn the_commands_tell(site: &Site, written: &BTreeMap<i64, DriftReport>) {
     );
 }
 
+/// A rollup and a pane of the year 2100, as a broken clock makes them: taken in, either would end all reports.
+fn from_the_future(site: &Site) {
+    const AT: i64 = 4_102_444_800_000;
+    let contract = Contract::shipped("linborg").expect("shipped");
+    let row = RollupRow {
+        server: "ahead",
+        timestamp: AT,
+        profile: "web_api",
+        state: None,
+        num_records: 1,
+        values: &vec![1.0; contract.num_metrics()],
+    };
+    let mut rollup = Vec::new();
+    let encoder = Encoder::new(&contract).expect("make an encoder");
+    encoder.encode_rollup(&row, &mut rollup).expect("encode");
+    let load = Sum {
+        n: 0,
+        total: Fixed::ZERO,
+    };
+    let pane = Pane {
+        partition: 0,
+        profile: "web_api".to_owned(),
+        bucket: AT,
+        baseline: "b".to_owned(),
+        contract: contract.fingerprint().to_owned(),
+        position: 1,
+        servers: 1,
+        rows: 1,
+        cpu_load: load,
+        mem_load: load,
+        metrics: Vec::new(),
+        new_servers: 0,
+        new_names: Vec::new(),
+        num_panes: 1,
+    };
+    let pane = encode(&pane).expect("encode");
+    for (topic, value) in [("rollups", &rollup), ("drift.panes", &pane)] {
+        let record: kafka::Outgoing<'_> = (0, None, Some(value));
+        kafka::send(site.brokers(), &site.topic(topic), &[record]);
+    }
+}
+
 #[test]
 fn kills_two_at_once_and_garbage_change_no_report() {
     let Some(brokers) = brokers() else { return };
@@ -142,7 +186,7 @@ fn kills_two_at_once_and_garbage_change_no_report() {
     let rows = topics::rollups(
         &brokers,
         &plain.topic("rollups"),
-        &contract::Contract::shipped("linborg").expect("shipped"),
+        &Contract::shipped("linborg").expect("shipped"),
     );
     let last = rows.iter().map(|row| row.bucket_ms).max().expect("rows") + 300_000;
     nothing_is_reported(&plain);
@@ -159,17 +203,25 @@ fn kills_two_at_once_and_garbage_change_no_report() {
     let shaken = site(&brokers, Some(&registry));
     let garbage: kafka::Outgoing<'_> = (0, None, Some(b"not a pane"));
     kafka::send(&brokers, &shaken.topic("drift.panes"), &[garbage]);
+    from_the_future(&shaken);
     let mut first = shaken.start(&RUN);
     let mut second = shaken.start(&["run", "--role", "drift", "--log-format", "text"]);
     shaken.wait_for_records("drift", 40, &mut first);
-    first.kill();
-    shaken.wait_for_records("drift", 120, &mut second);
+    // It stands still for longer than its session lasts: the second takes over, and the first finds that out alive.
+    first.signal("STOP");
+    shaken.wait_for_records("drift", 100, &mut second);
+    first.signal("CONT");
+    shaken.wait_for_records("drift", 140, &mut second);
     second.kill();
+    shaken.wait_for_records("drift", 180, &mut first);
+    first.kill();
     let mut third = shaken.start(&["run", "--role", "drift", "--log-format", "json"]);
     let found = reported_through(&shaken, last, &mut third);
     assert_eq!(third.terminate(), Some(0), "{}", third.output());
     let logs = [first.output(), second.output(), third.output()].concat();
     assert!(logs.contains("a pane does not decode"), "{logs}");
+    assert!(logs.contains("a pane of the future"), "{logs}");
+    assert!(logs.contains("rollup of the future"), "{logs}");
 
     for (at, report) in &expected {
         let other = found.get(at);

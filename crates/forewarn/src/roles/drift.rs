@@ -22,6 +22,13 @@ use crate::shutdown::Shutdown;
 pub(crate) use self::panes::GROUP as PANES_GROUP;
 
 const ROLE: &str = "drift";
+/// A bucket that begins later than this after its record's Kafka timestamp is somebody's broken clock: the rollup role writes
+/// none. Taken in, it would close every bucket before it for good.
+const AHEAD_MS: i64 = 5 * 60_000;
+
+fn is_ahead(bucket: i64, timestamp_ms: i64) -> bool {
+    bucket > timestamp_ms.saturating_add(AHEAD_MS)
+}
 
 /// Runs both stages until `shutdown`, or with `--until-end` one after the other.
 pub(crate) async fn run(ctx: Ctx, opts: RunOpts, shutdown: Shutdown) -> Result<Summary> {

@@ -86,6 +86,8 @@ pub(crate) struct Telemetry {
     drift_status: Family<Status, Gauge>,
     drift_measure: Family<Measure, Float>,
     drift_reports: Counter,
+    drift_missing_servers: Gauge,
+    drift_missing_partitions: Gauge,
     decisions: Family<Verdict, Counter>,
     training_progress: Float,
     training_paused: Gauge,
@@ -291,6 +293,12 @@ impl Telemetry {
         }
     }
 
+    /// Who was there in the last day and is not in the last report's last bucket.
+    pub(crate) fn set_drift_missing(&self, servers: i64, partitions: i64) {
+        self.drift_missing_servers.set(servers);
+        self.drift_missing_partitions.set(partitions);
+    }
+
     /// One measure of the last report, as "1h" and "per".
     pub(crate) fn set_drift_measure(&self, window: &str, measure: &'static str, value: f64) {
         let labels = Measure {
@@ -361,6 +369,7 @@ mod tests {
         telemetry.reloaded();
         telemetry.model_refused("forecast");
         telemetry.drift_report(0.11, "urgent");
+        telemetry.set_drift_missing(7, 1);
         telemetry.decision("train");
         telemetry.training_ended("given_up", Duration::from_secs(3));
         telemetry.set_training_failing(true);
@@ -388,6 +397,8 @@ mod tests {
             "forewarn_forecasts_total 90",
             "forewarn_forecast_duration_seconds_count 1",
             r#"forewarn_drift_status{status="urgent"} 1"#,
+            "forewarn_drift_missing_servers 7",
+            "forewarn_drift_missing_partitions 1",
             r#"forewarn_drift_status{status="healthy"} 0"#,
             r#"forewarn_decisions_total{verdict="train"} 1"#,
             r#"forewarn_trainings_total{outcome="given_up"} 1"#,

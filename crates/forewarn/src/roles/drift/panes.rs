@@ -16,10 +16,10 @@ use contract::Topic;
 use contract::codec::Decoder;
 use contract::record::{Pane, Prediction};
 use drift::PaneBuilder;
-use window::context::{Reread, RereadCommit};
+use window::context::{Reading, Reread, RereadCommit};
 
 use self::aligned::{Aligned, Held, Skipped};
-use super::ROLE;
+use super::{ROLE, is_ahead};
 use crate::ends::Ends;
 use crate::roles::batch::RollupRows;
 use crate::roles::offsets::{Commits, Resumed, changed, resume};
@@ -288,7 +288,19 @@ impl Stage {
             return;
         };
         let (server, bucket) = (rows.server(row), rows.bucket(row));
-        owned.rows.observe(record.offset, bucket);
+        if is_ahead(bucket, record.timestamp_ms) {
+            tracing::warn!(
+                partition = record.partition,
+                offset = record.offset,
+                server,
+                bucket,
+                "rollup of the future is not counted for drift"
+            );
+            self.ctx.telemetry.skipped(ROLE, "row_in_future", 1);
+            owned.rows.advance(record.offset + 1);
+            return;
+        }
+        let reading = owned.rows.observe(record.offset, bucket);
         owned.last_row_ms = self.ctx.clock.now_ms();
         owned.at_end = false;
         let mut values = Vec::new();
@@ -297,6 +309,7 @@ impl Stage {
             profile: self.ctx.contract.profile_of(server, rows.profile(row)),
             server: server.to_owned(),
             offset: record.offset,
+            is_new: reading == Reading::New,
             values,
         };
         if owned.inputs.row(bucket, held).is_err() {
@@ -344,6 +357,7 @@ impl Stage {
         }
         let reasons = [
             ("row_not_counted", skipped.rows),
+            ("row_late", skipped.late),
             ("prediction_not_comparable", skipped.forecasts),
             ("prediction_out_of_order", skipped.too_far_ahead),
             ("too_many_servers", skipped.servers),

@@ -17,7 +17,7 @@ use drift::{PaneOutcome, ReportRequest, Windows};
 use window::context::{Reading, Reread, RereadCommit};
 
 use self::progress::{Patience, Progress};
-use super::ROLE;
+use super::{ROLE, is_ahead};
 use crate::ends::Ends;
 use crate::roles::control::{ControlRead, ControlReader, ControlWriter, new_id};
 use crate::roles::offsets::{Commits, Resumed, changed, resume};
@@ -118,7 +118,8 @@ async fn patience(ctx: &Ctx, opts: RunOpts) -> Result<Option<Patience>> {
     let expected = there.get(&ctx.topic(Topic::Rollups)).copied().unwrap_or(0);
     Ok(Some(Patience {
         expected: usize::try_from(expected).unwrap_or(0),
-        idle_ms: millis(ctx.config.rollup.idle_after),
+        // Panes of a bucket come when the next one has begun, or later where their partition fell silent.
+        idle_ms: millis(ctx.config.rollup.idle_after) + ctx.contract.step_ms(),
     }))
 }
 
@@ -203,8 +204,9 @@ impl Stage {
 
     async fn on_revoked(&mut self, revoked: Revoked) -> Result<()> {
         self.commit().await?;
+        // Whoever is next reports from here on: not a bucket more, however long the others are silent.
+        self.reread = None;
         for (topic, partition) in &revoked.partitions {
-            self.reread = None;
             self.ends.revoke(topic, *partition);
         }
         revoked.done();
@@ -233,6 +235,15 @@ impl Stage {
                 reread.advance(record.offset + 1);
                 continue;
             };
+            if is_ahead(pane.bucket, record.timestamp_ms) {
+                tracing::warn!(
+                    offset = record.offset,
+                    "a pane of the future is not counted"
+                );
+                self.ctx.telemetry.skipped(ROLE, "pane_in_future", 1);
+                reread.advance(record.offset + 1);
+                continue;
+            }
             let is_new = reread.observe(record.offset, pane.bucket) == Reading::New;
             match self.windows.add(&pane) {
                 PaneOutcome::Added | PaneOutcome::Replaced => {}
@@ -253,7 +264,9 @@ impl Stage {
     /// Reports every bucket that all speaking partitions have reached.
     async fn report_due(&mut self) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
-        let Some(through) = self.progress.through(now_ms, self.patience) else {
+        let is_ours = self.reread.is_some();
+        let due = self.progress.through(now_ms, self.patience);
+        let Some(through) = due.filter(|_| is_ours) else {
             return Ok(());
         };
         let step_ms = self.ctx.contract.step_ms();
@@ -300,6 +313,11 @@ impl Stage {
         let telemetry = &self.ctx.telemetry;
         telemetry.produced(ROLE, &self.drift_topic, 1);
         telemetry.drift_report(report.score, &report.status);
+        let missing_partitions = i64::try_from(report.missing_partitions.len());
+        telemetry.set_drift_missing(
+            report.missing_servers.into(),
+            missing_partitions.unwrap_or(i64::MAX),
+        );
         for window in &report.windows {
             let minutes = format!("{}m", window.minutes);
             telemetry.set_drift_measure(&minutes, "per", window.per.unwrap_or(f64::NAN));

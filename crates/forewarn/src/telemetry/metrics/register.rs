@@ -48,6 +48,8 @@ impl Telemetry {
             drift_status: Family::default(),
             drift_measure: Family::default(),
             drift_reports: Counter::default(),
+            drift_missing_servers: Gauge::default(),
+            drift_missing_partitions: Gauge::default(),
             decisions: Family::default(),
             training_progress: Float::default(),
             training_paused: Gauge::default(),
@@ -215,6 +217,16 @@ impl Telemetry {
             "drift_reports",
             "Drift reports issued",
             self.drift_reports.clone(),
+        );
+        r.register(
+            "drift_missing_servers",
+            "Servers of the last day that are not in the last drift report's last bucket",
+            self.drift_missing_servers.clone(),
+        );
+        r.register(
+            "drift_missing_partitions",
+            "Partitions of the last day that are not in the last drift report's last bucket",
+            self.drift_missing_partitions.clone(),
         );
         r.register(
             "decisions",

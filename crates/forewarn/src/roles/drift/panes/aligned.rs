@@ -31,6 +31,8 @@ pub(super) struct Held {
     pub(super) server: String,
     pub(super) profile: usize,
     pub(super) offset: i64,
+    /// Not one that was read again after a restart.
+    pub(super) is_new: bool,
     pub(super) values: Vec<f32>,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Skipped {
     /// Rows that the builder refused, with the last one's offset and outcome.
     pub(super) rows: u64,
     pub(super) last_row: Option<(i64, RowOutcome)>,
+    /// New rows of buckets that were closed.
+    pub(super) late: u64,
     /// Predictions on another grid or of another contract.
     pub(super) forecasts: u64,
     /// Predictions far ahead of those around them.
@@ -167,12 +171,13 @@ impl Aligned {
             let outcome = self
                 .builder
                 .row(&row.server, profile, bucket, position, &row.values);
-            if !matches!(
-                outcome,
-                RowOutcome::Counted | RowOutcome::Repeat | RowOutcome::Late
-            ) {
-                self.skipped.rows += 1;
-                self.skipped.last_row = Some((row.offset, outcome));
+            match outcome {
+                RowOutcome::Counted | RowOutcome::Repeat => {}
+                RowOutcome::Late => self.skipped.late += u64::from(row.is_new),
+                RowOutcome::NotOfContract | RowOutcome::Full => {
+                    self.skipped.rows += 1;
+                    self.skipped.last_row = Some((row.offset, outcome));
+                }
             }
         }
         any

@@ -54,6 +54,7 @@ fn row(contract: &Contract, step: i64) -> (i64, Held) {
         server: "a".to_owned(),
         profile: 0,
         offset: step,
+        is_new: true,
         values: vec![50.0; contract.num_metrics()],
     };
     (START + step * STEP, held)
@@ -178,6 +179,26 @@ fn a_row_too_many_comes_back() {
     }
     let (bucket, held) = row(&contract, 0);
     assert!(inputs.row(bucket, held).is_err());
+}
+
+#[test]
+fn a_row_behind_the_last_pane_is_counted_as_late_but_not_what_is_read_again() {
+    let contract = contract();
+    let mut inputs = aligned(&contract, 1_000);
+    for (step, is_new) in [(3, true), (1, true), (2, false)] {
+        let (bucket, held) = row(&contract, step);
+        assert!(inputs.row(bucket, Held { is_new, ..held }).is_ok());
+        inputs.end_of_forecasts();
+        inputs.advance();
+        inputs.builder.close_before(START + 4 * STEP);
+    }
+    assert_eq!(
+        inputs.skipped,
+        Skipped {
+            late: 1,
+            ..Skipped::default()
+        }
+    );
 }
 
 #[test]
