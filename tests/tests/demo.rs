@@ -1,24 +1,45 @@
 //! The demo as a user starts it, without any broker: forecasts, drift, decision, training, reload.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::Running;
+
+/// How long a loaded machine may take to it.
+const WITHIN: Duration = Duration::from_secs(400);
 
 #[test]
 fn the_whole_loop_is_seen_on_the_embedded_broker() {
     let dir = tempfile::tempdir().expect("make a temporary directory");
-    let output = Command::new(tests::binary())
+    let mut command = Command::new(tests::binary());
+    command
         .current_dir(dir.path())
-        .args([
-            "demo", "--for", "330s", "--speed", "180", "--json", "--keep", "kept",
-        ])
-        .output()
-        .expect("start the demo");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let last = stdout.lines().last().expect("a last line");
-    let totals: Value = serde_json::from_str(last).expect("the last line is JSON");
+        // The address of the metrics is in the log.
+        .env("RUST_LOG", "info")
+        .args(["demo", "--speed", "180", "--json", "--keep", "kept"]);
+    let mut demo = Running::start(command, dir.path().join("demo.log"));
+    demo.wait_for("/readyz address=", WITHIN);
+    let reloaded = |metrics: String| {
+        let mut lines = metrics.lines();
+        let count = lines.find_map(|line| line.strip_prefix("forewarn_model_reloads_total "));
+        count.is_some_and(|count| count != "0")
+    };
+    let until = Instant::now() + WITHIN;
+    while !reloaded(demo.get("/metrics").1) {
+        assert!(Instant::now() < until, "no reload: {}", demo.output());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    // Five minutes of the demo's time are 1.7 s: the next forecasts are the new model's.
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(demo.terminate(), Some(0));
+    // Logs are in it too.
+    let output = demo.output();
+    let mut lines = output.lines().rev();
+    let last = lines
+        .find(|line| line.starts_with('{'))
+        .expect("a line of JSON");
+    let totals: Value = serde_json::from_str(last).expect("it is JSON");
     let count = |key: &str| {
         totals[key]
             .as_u64()
@@ -31,10 +52,10 @@ fn the_whole_loop_is_seen_on_the_embedded_broker() {
         "drift_reports",
         "decisions",
     ] {
-        assert!(count(key) > 0, "{key}: {totals}\n{stderr}");
+        assert!(count(key) > 0, "{key}: {totals}\n{output}");
     }
-    assert!(count("trainings") >= 1, "{totals}\n{stderr}");
-    assert!(count("reloads") >= 1, "{totals}\n{stderr}");
+    assert!(count("trainings") >= 1, "{totals}\n{output}");
+    assert!(count("reloads") >= 1, "{totals}\n{output}");
     assert!(
         totals["models"].as_array().is_some_and(|m| m.len() >= 2),
         "{totals}"

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bus::EmbeddedBroker;
 use contract::{Contract, Topic};
-use fleet::{FleetSpec, Scenario, ScenarioKind, Simulator};
+use fleet::{FleetSpec, Scenario, Simulator};
 
 use self::account::Account;
 use crate::cli::DemoArgs;
@@ -48,7 +48,7 @@ const BACKFILL_DAYS: i64 = 8;
 const FIRST_TRAINING_SECONDS: f64 = 18.0;
 /// How long a later one may.
 const TRAINING_SECONDS: f64 = 30.0;
-/// The drift begins this much stream time after the stream.
+/// The scenario begins this much stream time after the stream.
 const DRIFT_AFTER_MS: i64 = 45 * 60_000;
 const DAY_MS: i64 = 86_400_000;
 /// Raw metrics come every five seconds of stream time.
@@ -138,7 +138,7 @@ impl Demo<'_> {
             start_ms - BACKFILL_DAYS * DAY_MS,
             contract.step_ms(),
             Scenario {
-                kind: ScenarioKind::Shift,
+                kind: self.args.scenario,
                 from_ms: start_ms + DRIFT_AFTER_MS,
             },
         )?;

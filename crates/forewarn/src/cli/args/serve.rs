@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use fleet::ScenarioKind;
 
 use crate::cli::values::{self, TailFrom};
 use crate::roles::Role;
@@ -86,7 +87,7 @@ pub(crate) enum ArchiveCommand {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  forewarn demo\n  forewarn demo --for 5m --json\n  forewarn demo --speed 120 --servers 40 --keep demo-data"
+    after_help = "Examples:\n  forewarn demo\n  forewarn demo --for 5m --json\n  forewarn demo --speed 120 --servers 40 --keep demo-data\n  forewarn demo --scenario new-profile"
 )]
 pub(crate) struct DemoArgs {
     /// How many times as fast as the wall clock the demo's time runs
@@ -98,6 +99,9 @@ pub(crate) struct DemoArgs {
     /// Same seed, same fleet
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// What happens to the fleet three quarters of an hour after the stream's start; healthy: nothing
+    #[arg(long, default_value_t = ScenarioKind::Shift, value_name = "NAME")]
+    pub(crate) scenario: ScenarioKind,
     /// Stop after this time by the wall clock [default: Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = crate::config::positive_duration)]
     pub(crate) duration: Option<std::time::Duration>,
