@@ -40,7 +40,7 @@ pub(crate) use self::gates::failures;
 pub(crate) use self::loading::{
     LoadedModel, Resumable, check_production, load_model, load_to_resume,
 };
-pub(crate) use self::origin::{Origin, Past, command_line};
+pub(crate) use self::origin::{Origin, Past, command_line, ended_badly};
 pub(crate) use self::starter::install as install_starter;
 pub(crate) use self::tuning::tune_command;
 use crate::roles::Ctx;

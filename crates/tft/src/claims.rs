@@ -53,6 +53,8 @@ pub struct Evidence<'a> {
     pub val_loss: Option<f64>,
     /// What its data were.
     pub simulated: Simulated,
+    /// Hours of the validation part that the weights it went on from were trained on.
+    pub seen_hours: f64,
     /// Measured figures.
     pub report: &'a Report,
     /// On what.
@@ -66,7 +68,8 @@ pub fn claims(evidence: &Evidence<'_>) -> Vec<String> {
     said.push(claim(evidence));
     said.push(beside_naive(evidence));
     said.extend(worse(evidence.report));
-    said.push(coverage(evidence.report));
+    said.push(coverage(evidence));
+    said.extend(flattered(evidence));
     said.push(SERVICE_LEVEL.to_owned());
     said
 }
@@ -153,12 +156,27 @@ fn worse(report: &Report) -> Option<String> {
     })
 }
 
-fn coverage(report: &Report) -> String {
+fn coverage(evidence: &Evidence<'_>) -> String {
+    let pooled = &evidence.report.pooled;
+    let fitted = match evidence.measured_on {
+        MeasuredOn::Validation => "; their widths were fitted on these forecasts",
+        MeasuredOn::GivenData => "",
+    };
     format!(
-        "P10–P90 held {} of the actual values, {} strictly inside (nominal 80 %).",
-        percent(report.pooled.coverage),
-        percent(report.pooled.coverage_strict),
+        "P10–P90 held {} of the actual values, {} strictly inside (nominal 80 %{fitted}).",
+        percent(pooled.coverage),
+        percent(pooled.coverage_strict),
     )
+}
+
+fn flattered(evidence: &Evidence<'_>) -> Option<String> {
+    let is_some = evidence.measured_on == MeasuredOn::Validation && evidence.seen_hours > 0.0;
+    is_some.then(|| {
+        format!(
+            "These figures flatter the model: the weights that it went on from had seen {:.0} h of the validation part.",
+            evidence.seen_hours
+        )
+    })
 }
 
 fn figure(value: Option<f64>) -> String {
@@ -225,10 +243,35 @@ mod tests {
             converged,
             val_loss: Some(0.812_34),
             simulated,
+            seen_hours: 0.0,
             report,
             measured_on: MeasuredOn::Validation,
         })
         .join("\n")
+    }
+
+    #[test]
+    fn figures_on_what_was_seen_are_said_to_flatter() {
+        let report = report();
+        let evidence = Evidence {
+            epochs: 20,
+            converged: true,
+            val_loss: Some(0.8),
+            simulated: Simulated::NotKnown,
+            seen_hours: 14.0,
+            report: &report,
+            measured_on: MeasuredOn::Validation,
+        };
+        let says = |evidence: &Evidence<'_>| {
+            let said = claims(evidence).join(" ");
+            said.contains("had seen 14 h of the validation part")
+        };
+        assert!(says(&evidence));
+        let measured_on = MeasuredOn::GivenData;
+        assert!(!says(&Evidence {
+            measured_on,
+            ..evidence
+        }));
     }
 
     #[track_caller]
@@ -241,7 +284,7 @@ mod tests {
         for always in [
             "wQL is 0.500 of the last value's, 0.250 of the same time yesterday's, 1.000 of the last 24 hours' quantiles'",
             "No better than the best naive forecast: mem.",
-            "P10–P90 held 79.0 % of the actual values, 70.0 % strictly inside (nominal 80 %).",
+            "P10–P90 held 79.0 % of the actual values, 70.0 % strictly inside (nominal 80 %; their widths were fitted on these forecasts).",
             SERVICE_LEVEL,
         ] {
             assert!(said.contains(always), "{always} in {said}");

@@ -54,5 +54,6 @@ pub use scale::Normalisation;
 pub use selftest::{SelftestError, TOLERANCE};
 pub use train::{
     Checkpoints, DRIFT_EPOCHS, EpochInfo, Hooks, Preset, Progress, Schedule, Start, Stop,
-    TrainConfig, TrainError, Trained, TrainingInfo, Validation, train, train_from, val_loss,
+    TrainConfig, TrainError, Trained, TrainingInfo, Validation, train, train_from, unseen_from,
+    val_loss,
 };

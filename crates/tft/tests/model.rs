@@ -298,10 +298,8 @@ fn constant_absent_and_absurd_series_train() {
         .series
         .iter_mut()
         .for_each(|s| s.values.fill(3.0));
-    check_sound(
-        &train(&all_constant, &quick()).unwrap().model,
-        &[context("s1", 24)],
-    );
+    let error = train(&all_constant, &quick()).unwrap_err();
+    assert!(matches!(error, TrainError::TooLittle(_)), "{error}");
     let ragged = Series {
         values: vec![1.0; 3],
         ..waves(1, 3).series.remove(0)
@@ -382,6 +380,36 @@ fn training_goes_on_from_another_model() {
     assert!((again - resumed.info.final_val_loss).abs() < 1e-9);
     let earlier = tft::val_loss(&before.model, &data, &resumed.info.validation).unwrap();
     assert!((earlier - before.info.final_val_loss).abs() < 1e-9);
+}
+
+/// Where the validation part begins before the end, and how much of it was seen, in hours, of a training that goes on from weights which
+/// saw the data until `unseen` hours before the end.
+fn went_on(unseen: i64) -> (i64, f64) {
+    const HOUR_MS: i64 = 3_600_000;
+    let before = trained();
+    let to_ms = before.info.validation.to_ms;
+    let config = tft::TrainConfig {
+        seen_until_ms: Some(to_ms - unseen * HOUR_MS),
+        ..quick()
+    };
+    let go_on = ControlFlow::Continue(());
+    let (data, start) = (waves(6, 12), Some(&before.model));
+    let info = tft::train(&contract(), &data, &sizes(), &config, start, &mut |_| go_on)
+        .unwrap()
+        .info;
+    assert_eq!(info.validation.to_ms, to_ms);
+    let hours = (to_ms - info.validation.from_ms) / HOUR_MS;
+    (hours, info.validation_seen_hours)
+}
+
+#[test]
+fn what_validates_was_not_seen_by_the_weights_it_went_on_from() {
+    // A fifth of twelve days are 57 hours.
+    assert_eq!(went_on(100), (57, 0.0));
+    assert_eq!(went_on(40), (40, 0.0));
+    // A day at least, and then it says so.
+    assert_eq!(went_on(10), (24, 14.0));
+    assert_eq!(went_on(0), (24, 24.0));
 }
 
 #[test]

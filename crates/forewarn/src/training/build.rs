@@ -10,8 +10,8 @@ use contract::record::Position;
 use serde_json::{Value, json};
 
 use super::checkpoint::{CheckpointFile, Mismatch};
-use super::gates::Facts;
-use super::loading::Resumable;
+use super::gates::{Compared, Facts};
+use super::loading::{LoadedModel, Resumable};
 use super::origin::{Origin, claims};
 use super::report::{self, Said};
 use super::{baseline, context_at, stored};
@@ -30,7 +30,7 @@ pub(crate) struct Job {
     /// Positions of `rollups` that the data reach.
     pub(crate) positions: Vec<Position>,
     /// The model served now: measured on the same windows.
-    pub(crate) production: Option<tft::Model>,
+    pub(crate) production: Option<LoadedModel>,
     /// The model that this training goes on from; without it the weights are drawn anew.
     pub(crate) resume: Option<Resumable>,
     /// Where the data come from.
@@ -52,9 +52,10 @@ pub(crate) struct Candidate {
 
 /// Trains, builds the baseline, measures the gates' facts. Blocking: minutes.
 pub(crate) fn build(
-    job: Job,
+    mut job: Job,
     progress: &mut dyn FnMut(&tft::Progress) -> ControlFlow<()>,
 ) -> Result<Candidate> {
+    job.config.seen_until_ms = job.resume.as_ref().and_then(|resume| resume.seen_until_ms);
     let contract = &job.contract;
     let size = match &job.resume {
         Some(resume) => resume.model.shape().config,
@@ -255,8 +256,8 @@ fn facts(job: &Job, trained: &tft::Trained, weights: &[u8]) -> Result<Facts> {
                     })
             })
     });
-    let production_val_loss = match &job.production {
-        Some(model) => Some(tft::val_loss(model, &job.data, &trained.info.validation)?),
+    let against_production = match &job.production {
+        Some(served) => Some(compared(job, trained, served)?),
         None => None,
     };
     Ok(Facts {
@@ -264,7 +265,21 @@ fn facts(job: &Job, trained: &tft::Trained, weights: &[u8]) -> Result<Facts> {
         finite: values().all(|v| v.is_finite()),
         in_range,
         val_loss: trained.info.final_val_loss,
-        production_val_loss,
+        against_production,
+    })
+}
+
+/// Both on what neither has seen, as far as there is a day of it.
+fn compared(job: &Job, trained: &tft::Trained, served: &LoadedModel) -> Result<Compared> {
+    let all = trained.info.validation;
+    let unseen = tft::Validation {
+        from_ms: tft::unseen_from(all.from_ms, all.to_ms, served.seen_until_ms),
+        ..all
+    };
+    let loss = |model: &tft::Model| tft::val_loss(model, &job.data, &unseen);
+    Ok(Compared {
+        candidate: loss(&trained.judged)?,
+        production: loss(&served.model)?,
     })
 }
 

@@ -90,6 +90,12 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
     .await
     .context("train")??;
     bar.finish_and_clear();
+    if candidate.info.stop == tft::Stop::Cancelled {
+        anyhow::bail!(
+            "stopped after {} epochs: nothing is registered; with --checkpoint DIR a stopped training goes on where it was",
+            candidate.info.epochs
+        );
+    }
     let wrong = failures(&candidate.facts);
     if !wrong.is_empty() {
         anyhow::bail!("the model is not registered: {}", wrong.join("; "));
@@ -101,17 +107,10 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         now_ms,
     )
     .await?;
-    let promoted = production.is_none();
-    if promoted {
-        registry
-            .promote(
-                &candidate.version,
-                0,
-                now_ms,
-                "the first model: nothing was served",
-            )
-            .await?;
-    }
+    let promoted = match production {
+        Some(_) => false,
+        None => first(&registry, &candidate.version, now_ms).await?,
+    };
     if let Some(file) = checkpoint {
         file.remove();
     }
@@ -123,6 +122,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "path": path,
             "promoted": promoted,
             "epochs": info.epochs,
+            "stop": info.stop,
             "final_train_loss": info.final_train_loss,
             "final_val_loss": info.final_val_loss,
             "num_servers": info.num_servers,
@@ -148,6 +148,16 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         info.final_val_loss,
     ))?;
     output::text(&sentences(&candidate.claims))
+}
+
+/// Promotes the first model; `false` where another was promoted while it was trained.
+async fn first(registry: &Registry, version: &str, now_ms: i64) -> Result<bool> {
+    let reason = "the first model: nothing was served";
+    match registry.promote(version, 0, now_ms, reason).await {
+        Ok(_) => Ok(true),
+        Err(lake::registry::RegistryError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// One a line.

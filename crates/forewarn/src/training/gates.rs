@@ -13,9 +13,17 @@ pub(crate) struct Facts {
     pub(crate) finite: bool,
     /// Every forecast value lies in its metric's valid range.
     pub(crate) in_range: bool,
+    /// On the whole validation part.
     pub(crate) val_loss: f64,
-    /// Production's loss on the same windows; `None` where there is no production model.
-    pub(crate) production_val_loss: Option<f64>,
+    /// `None` where there is no production model.
+    pub(crate) against_production: Option<Compared>,
+}
+
+/// Losses on the same windows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Compared {
+    pub(crate) candidate: f64,
+    pub(crate) production: f64,
 }
 
 /// The gates that the facts do not pass, each in words; none: the candidate passes.
@@ -33,12 +41,14 @@ pub(crate) fn failures(facts: &Facts) -> Vec<String> {
     if !facts.val_loss.is_finite() {
         failures.push("its validation loss is not finite".to_owned());
     }
-    if let Some(production) = facts.production_val_loss
-        && facts.val_loss > production * MAX_LOSS_RATIO
+    if let Some(Compared {
+        candidate,
+        production,
+    }) = facts.against_production
+        && candidate > production * MAX_LOSS_RATIO
     {
         failures.push(format!(
-            "its validation loss {:.4} is more than {MAX_LOSS_RATIO} × production's {production:.4} on the same windows",
-            facts.val_loss
+            "its validation loss {candidate:.4} is more than {MAX_LOSS_RATIO} × production's {production:.4} on the same windows"
         ));
     }
     failures
@@ -53,14 +63,20 @@ mod tests {
         finite: true,
         in_range: true,
         val_loss: 0.12,
-        production_val_loss: Some(0.10),
+        against_production: Some(Compared {
+            candidate: 0.12,
+            production: 0.10,
+        }),
     };
 
     #[test]
     fn as_bad_as_the_limit_passes_and_worse_does_not() {
         assert_eq!(failures(&GOOD), Vec::<String>::new());
         let worse = failures(&Facts {
-            val_loss: 0.1201,
+            against_production: Some(Compared {
+                candidate: 0.1201,
+                production: 0.10,
+            }),
             ..GOOD
         });
         assert_eq!(worse.len(), 1);
@@ -71,7 +87,7 @@ mod tests {
         assert!(
             failures(&Facts {
                 val_loss: 9.0,
-                production_val_loss: None,
+                against_production: None,
                 ..GOOD
             })
             .is_empty()
@@ -85,7 +101,7 @@ mod tests {
             finite: false,
             in_range: false,
             val_loss: f64::NAN,
-            production_val_loss: None,
+            against_production: None,
         };
         assert_eq!(failures(&bad).len(), 4);
     }

@@ -18,6 +18,8 @@ pub(crate) struct LoadedModel {
     pub(crate) contract: String,
     pub(crate) model: tft::Model,
     pub(crate) baseline: Arc<Baseline>,
+    /// Until when its weights have seen data, ms.
+    pub(crate) seen_until_ms: Option<i64>,
 }
 
 /// A model that a training goes on from.
@@ -27,6 +29,8 @@ pub(crate) struct Resumable {
     pub(crate) optimiser: Option<Vec<u8>>,
     /// What its data were.
     pub(crate) simulated: tft::Simulated,
+    /// Until when its weights have seen data, ms.
+    pub(crate) seen_until_ms: Option<i64>,
 }
 
 /// Loads a version to train it further, checked as for serving.
@@ -41,10 +45,12 @@ pub(crate) async fn load_to_resume(
     let simulated = Past::of(&loaded).simulated;
     let contract = Arc::clone(contract);
     let checked = tokio::task::spawn_blocking(move || checked(&loaded, &contract, device));
+    let checked = checked.await.context("load the model")??;
     Ok(Resumable {
-        model: checked.await.context("load the model")??.model,
+        model: checked.model,
         optimiser,
         simulated,
+        seen_until_ms: checked.seen_until_ms,
     })
 }
 
@@ -113,5 +119,6 @@ pub(crate) fn checked(
         contract: loaded.manifest.contract.clone(),
         model,
         baseline: Arc::new(baseline),
+        seen_until_ms: Past::of(loaded).seen_until_ms(),
     })
 }

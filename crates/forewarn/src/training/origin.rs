@@ -4,7 +4,7 @@ use lake::registry::Loaded;
 use lake::training::TrainingWindow;
 use serde::Deserialize;
 use tft::eval::Report;
-use tft::{Evidence, MeasuredOn, Simulated, TrainingInfo};
+use tft::{Evidence, MeasuredOn, Simulated, Stop, TrainingInfo};
 
 use super::stored;
 
@@ -52,6 +52,9 @@ pub(crate) struct Past {
     pub(crate) convergence: bool,
     pub(crate) final_val_loss: Option<f64>,
     pub(crate) simulated: Simulated,
+    /// Whether the served weights have seen what validated too.
+    pub(crate) refreshed: bool,
+    pub(crate) validation: Option<tft::Validation>,
 }
 
 impl Past {
@@ -61,6 +64,16 @@ impl Past {
             .unwrap_or_default()
     }
 
+    /// Until when the served weights have seen data, ms.
+    pub(crate) fn seen_until_ms(&self) -> Option<i64> {
+        let validation = self.validation?;
+        Some(if self.refreshed {
+            validation.to_ms
+        } else {
+            validation.from_ms
+        })
+    }
+
     /// What may be claimed of the model, given how it did on data.
     pub(crate) fn claims(&self, report: &Report) -> Vec<String> {
         tft::claims(&Evidence {
@@ -68,6 +81,7 @@ impl Past {
             converged: self.convergence,
             val_loss: self.final_val_loss,
             simulated: self.simulated,
+            seen_hours: 0.0,
             report,
             measured_on: MeasuredOn::GivenData,
         })
@@ -90,14 +104,27 @@ pub(crate) fn command_line(args: impl Iterator<Item = String>) -> String {
 
 /// What may be claimed of a model that was just trained.
 pub(crate) fn claims(info: &TrainingInfo, simulated: Simulated) -> Vec<String> {
-    tft::claims(&Evidence {
+    let mut said: Vec<String> = ended_badly(info).into_iter().collect();
+    said.extend(tft::claims(&Evidence {
         epochs: info.epochs,
         converged: info.convergence,
         val_loss: Some(info.final_val_loss),
         simulated,
+        seen_hours: info.validation_seen_hours,
         report: &info.report,
         measured_on: MeasuredOn::Validation,
-    })
+    }));
+    said
+}
+
+/// What went wrong in a training that left a model all the same.
+pub(crate) fn ended_badly(info: &TrainingInfo) -> Option<String> {
+    match info.stop {
+        Stop::LossNotFinite(step) => Some(format!(
+            "the loss was not finite at step {step}: the weights are the best before it; lower the learning rate or look for absurd values in the data"
+        )),
+        Stop::Completed | Stop::EarlyStopping | Stop::TimeLimit | Stop::Cancelled => None,
+    }
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub(super) fn report<'a>(
 ) -> Result<ModelReport<'a>> {
     let info = &trained.info;
     let chosen = samples::choose(contract, data, info.validation.to_ms);
-    let (variables, attention) = samples::explain(contract, &trained.model, &chosen)
+    let (variables, attention) = samples::explain(contract, &trained.judged, &chosen)
         .context("explain the sampled forecasts")?;
     Ok(ModelReport {
         version: said.version,
@@ -105,7 +105,7 @@ pub(super) fn report<'a>(
         report: &info.report,
         variables,
         attention,
-        samples: samples::fans(contract, &trained.model, &chosen)
+        samples: samples::fans(contract, &trained.judged, &chosen)
             .context("forecast for the sampled servers")?,
     })
 }

@@ -52,6 +52,8 @@ pub(crate) async fn tune_command(args: &TuneArgs, app: &App) -> Result<()> {
                 epochs,
                 learning_rate: settings.learning_rate,
                 max_seconds: None,
+                // What it would add is served, not measured.
+                refresh: false,
                 ..config.clone()
             };
             let over = || begun.elapsed() > left || shutdown.requested();

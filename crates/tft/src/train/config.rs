@@ -125,6 +125,8 @@ pub struct TrainConfig {
     pub clip_norm: f32,
     /// Share of the time span, at its end, that validates.
     pub validation_share: f64,
+    /// What the weights to go on from have seen, ms: the validation part begins behind it, as far as a day of it is left.
+    pub seen_until_ms: Option<i64>,
     /// Windows that validate, at most; evenly spread.
     pub validation_windows: usize,
     /// Epochs without improvement after which training ends.
@@ -157,6 +159,7 @@ impl TrainConfig {
             weight_decay: 1e-2,
             clip_norm: 1.0,
             validation_share: 0.2,
+            seen_until_ms: None,
             validation_windows: 2048,
             patience: 3,
             refresh: preset != Preset::Quick,

@@ -124,18 +124,18 @@ impl<'a> Run<'a> {
     /// The whole training; gives why its epochs ended.
     pub(super) fn train(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
         let stop = self.epochs(hooks)?;
-        if self.config.refresh && matches!(stop, Stop::Completed | Stop::EarlyStopping) {
-            self.refresh(hooks)?;
+        if !self.config.refresh || matches!(stop, Stop::Cancelled | Stop::LossNotFinite(_)) {
+            return Ok(stop);
         }
-        Ok(stop)
+        Ok(self.refresh(hooks)?.unwrap_or(stop))
     }
 
-    /// Goes over all data once more from the best weights on. Where it does not come to its end, those stay.
-    fn refresh(&mut self, hooks: &mut Hooks<'_>) -> Result<(), TrainError> {
+    /// Goes over all data once more from the best weights on. Where it does not come to its end, those stay, and it gives why.
+    fn refresh(&mut self, hooks: &mut Hooks<'_>) -> Result<Option<Stop>, TrainError> {
         let last = self.after_last();
         if self.place.epoch != last || self.place.first == 0 {
             let Some(best) = &self.best else {
-                return Ok(());
+                return Ok(None);
             };
             self.optimiser
                 .go_on_from(best.network.clone(), best.moments.clone())?;
@@ -148,12 +148,13 @@ impl<'a> Run<'a> {
         }
         // What was calm until then may be busy in the newest data: such a server would decide alone.
         self.refresh_steps = self.weigh(last);
-        match self.epoch(hooks)? {
+        let ended = self.epoch(hooks)?;
+        match ended {
             None => self.refreshed = Some(self.optimiser.mean()),
             Some(Stop::Cancelled) if hooks.checkpoints.is_some() => return Err(self.pause(hooks)),
             Some(_) => {}
         }
-        Ok(())
+        Ok(ended)
     }
 
     fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
@@ -234,8 +235,13 @@ impl<'a> Run<'a> {
     }
 
     fn steps(&mut self, steps: &Receiver<Step>, hooks: &mut Hooks<'_>) -> Ended {
-        for step in steps {
-            let (began, windows) = (Instant::now(), step.windows);
+        loop {
+            // Waiting for the windows is time of the training.
+            let began = Instant::now();
+            let Ok(step) = steps.recv() else {
+                return Ended::Whole;
+            };
+            let windows = step.windows;
             let seed = mixed(self.config.seed ^ DROPOUT, self.place.step);
             let loss = match self.optimiser.step(step, self.learning_rate(), seed) {
                 Ok(loss) => loss,
@@ -249,8 +255,7 @@ impl<'a> Run<'a> {
             self.place.samples += windows;
             self.place.step_seconds += began.elapsed().as_secs_f64();
             self.place.loss += f64::from(loss);
-            let limit = self.config.max_seconds;
-            if limit.is_some_and(|limit| self.seconds() >= limit) {
+            if self.limit().is_some_and(|limit| self.seconds() >= limit) {
                 return Ended::Stop(Stop::TimeLimit);
             }
             let due = self.place.step.is_multiple_of(REPORT_EVERY);
@@ -263,7 +268,19 @@ impl<'a> Run<'a> {
                 self.checkpoint(hooks);
             }
         }
-        Ended::Whole
+    }
+
+    /// Epochs planned, that over all data among them.
+    fn epochs_in_all(&self) -> usize {
+        self.config.epochs.max(1) + usize::from(self.config.refresh)
+    }
+
+    /// When the epochs must end; what the one over all data needs is kept for it.
+    fn limit(&self) -> Option<f64> {
+        let limit = self.config.max_seconds?;
+        let is_last = self.refresh_steps > 0;
+        let share = self.config.epochs.max(1) as f64 / self.epochs_in_all() as f64;
+        Some(if is_last { limit } else { limit * share })
     }
 
     /// Tells how far it is. Whoever watches may take its time over it.
@@ -344,7 +361,12 @@ impl<'a> Run<'a> {
     fn validate(&mut self, train_loss: f64) -> Result<(), TrainError> {
         let model = self.model(self.optimiser.mean());
         let report = eval::judge(&model, self.columns, &self.plan.validation, |_, _, _| {})?;
-        let val_loss = report.loss.unwrap_or(f64::INFINITY);
+        let val_loss = report.loss.ok_or_else(|| {
+            TrainError::TooLittle(
+                "no metric varies in the part that validates: there is nothing to forecast"
+                    .to_owned(),
+            )
+        })?;
         let before: u64 = self.history.iter().map(|e| e.samples_processed).sum();
         self.history.push(EpochInfo {
             epoch: self.place.epoch,
@@ -389,8 +411,17 @@ impl<'a> Run<'a> {
     }
 
     fn share(&self) -> f64 {
-        let limit = self.config.max_seconds;
+        let limit = self.limit();
         share(self.place.step, self.steps_planned, self.seconds(), limit)
+    }
+
+    /// How much of all epochs is done.
+    fn share_of_all(&self) -> f64 {
+        let each = 1.0 / self.epochs_in_all() as f64;
+        match self.refresh_steps {
+            0 => self.share() * self.config.epochs.max(1) as f64 * each,
+            steps => 1.0 - each * (1.0 - self.place.first as f64 / steps as f64),
+        }
     }
 
     fn learning_rate(&self) -> f64 {
@@ -404,9 +435,9 @@ impl<'a> Run<'a> {
     fn progress(&self, train_loss: f64, val_loss: Option<f64>) -> Progress {
         Progress {
             epoch: self.place.epoch,
-            epochs: self.config.epochs.max(1),
+            epochs: self.epochs_in_all(),
             step: self.place.step,
-            share: self.share(),
+            share: self.share_of_all(),
             train_loss,
             val_loss,
             learning_rate: self.learning_rate(),

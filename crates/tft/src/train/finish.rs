@@ -6,7 +6,7 @@ use super::plan::Plan;
 use crate::eval::{MetricReport, Report};
 use crate::model::Model;
 
-/// An epoch that improves the validation loss by less than this share changes nothing.
+/// An epoch that changes the validation loss by less than this share changes nothing.
 const CONVERGED: f64 = 0.01;
 
 /// A trained model and what is known about it.
@@ -54,7 +54,7 @@ impl Outcome<'_> {
             samples_processed: self.samples_processed,
             batch: self.batch,
             model_parameters: model.num_parameters(),
-            convergence: converged(&self.history),
+            convergence: self.stop == Stop::EarlyStopping || is_level(&self.history),
             early_stopping: self.stop == Stop::EarlyStopping,
             stop: self.stop,
             refreshed: self.refreshed,
@@ -64,6 +64,9 @@ impl Outcome<'_> {
                 to_ms: self.plan.to_ms,
                 windows,
             },
+            validation_seen_hours: self.config.seen_until_ms.map_or(0.0, |seen| {
+                (seen.min(self.plan.to_ms) - self.plan.border_ms).max(0) as f64 / 3_600_000.0
+            }),
             mean_absolute_error: over(&self.report, |m| m.mae),
             mean_squared_error: over(&self.report, |m| m.mse),
             report: self.report,
@@ -86,9 +89,9 @@ fn over(report: &Report, figure: fn(&MetricReport) -> Option<f64>) -> Option<f64
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-fn converged(history: &[EpochInfo]) -> bool {
+fn is_level(history: &[EpochInfo]) -> bool {
     match history {
-        [.., before, last] => last.val_loss > before.val_loss * (1.0 - CONVERGED),
+        [.., before, last] => (last.val_loss - before.val_loss).abs() < before.val_loss * CONVERGED,
         _ => false,
     }
 }

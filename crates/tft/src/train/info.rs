@@ -38,7 +38,7 @@ pub struct EpochInfo {
     pub gpu_memory_mb: Option<f64>,
     /// Windows that it trained on.
     pub samples_processed: u64,
-    /// Windows trained on per second since training began, validation not counted.
+    /// Windows trained on per second since training began, with the time that steps waited for them; validation not counted.
     pub samples_per_second: f64,
 }
 
@@ -82,7 +82,7 @@ pub struct TrainingInfo {
     pub batch: usize,
     /// Weights of the network.
     pub model_parameters: usize,
-    /// Whether the validation loss had stopped falling: its last epoch improved it by less than one per cent.
+    /// Whether the validation loss had stopped falling: early stopping ended it, or its last epoch changed it by less than one per cent.
     pub convergence: bool,
     /// Whether it ended for lack of improvement.
     pub early_stopping: bool,
@@ -94,6 +94,8 @@ pub struct TrainingInfo {
     pub validation_samples: usize,
     /// Where they lie.
     pub validation: Validation,
+    /// Hours of it that the weights which this training went on from were trained on: its figures flatter them.
+    pub validation_seen_hours: f64,
     /// Mean over metrics of the mean absolute error of P50 on them.
     pub mean_absolute_error: Option<f64>,
     /// Mean over metrics of the mean squared error of P50 on them.

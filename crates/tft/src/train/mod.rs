@@ -6,7 +6,8 @@
 //!   [`engine`]: epochs, early stopping, limits; [`checkpoint`]: what it takes to go on; [`calibrate`]: widths of the intervals; [`finish`], [`info`]: what is said about it
 //!   afterwards.
 //!
-//! The split is in time: the last fifth of the data validates, and nothing of it trains. The same data, configuration and seed
+//! The split is in time: the last fifth of the data validates, and nothing of it trains before the weights are chosen; where a training goes on
+//! from a model, only what that has not seen. The same data, configuration and seed
 //! give the same weights on the same device, in one go or from a checkpoint, unless a time limit cuts in.
 
 mod adam;
@@ -36,6 +37,7 @@ mod watch;
 pub use config::{DRIFT_EPOCHS, Preset, TrainConfig};
 pub use finish::Trained;
 pub use info::{EpochInfo, Stop, TrainingInfo, Validation};
+pub use plan::unseen_from;
 pub use schedule::Schedule;
 pub(crate) use seed::mixed;
 pub use start::Start;

@@ -15,6 +15,17 @@ pub(crate) type Window = (usize, usize);
 /// Steps between two validation windows of a server, before they are thinned.
 const VALIDATION_STRIDE: usize = 12;
 
+/// What validates is a day long at least, even where the weights have seen it.
+const LEAST_UNSEEN_MS: i64 = 86_400_000;
+
+/// Where the part of `from_ms..to_ms` begins that weights have not seen whose data ended at `seen_until_ms`: as far as a day is
+/// left of it.
+#[must_use]
+pub fn unseen_from(from_ms: i64, to_ms: i64, seen_until_ms: Option<i64>) -> i64 {
+    let latest = to_ms.saturating_sub(LEAST_UNSEEN_MS);
+    from_ms.max(seen_until_ms.unwrap_or(i64::MIN).min(latest))
+}
+
 /// The split of a training.
 pub(crate) struct Plan {
     /// Start of the data that are used, ms.
@@ -62,6 +73,7 @@ impl Plan {
         let span = to_ms.saturating_sub(from_ms);
         let border_ms =
             to_ms.saturating_sub((span as f64 * config.validation_share.clamp(0.01, 0.5)) as i64);
+        let border_ms = unseen_from(border_ms, to_ms, config.seen_until_ms);
         let mut plan = Self {
             from_ms,
             border_ms,

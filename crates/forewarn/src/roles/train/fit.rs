@@ -90,10 +90,15 @@ impl Worker {
             );
             return Ok(Fitted::Left);
         }
-        if self.shutdown.requested() {
-            return Ok(Fitted::Cancelled);
+        match built {
+            // What was finished before the stop is not thrown away.
+            Ok(candidate) if candidate.info.stop != tft::Stop::Cancelled => {
+                Ok(Fitted::Made(Box::new(candidate)))
+            }
+            Ok(_) => Ok(Fitted::Cancelled),
+            Err(_) if self.shutdown.requested() => Ok(Fitted::Cancelled),
+            Err(error) => Err(error),
         }
-        built.map(|candidate| Fitted::Made(Box::new(candidate)))
     }
 
     async fn turned(

@@ -331,7 +331,7 @@ impl Worker {
             network: self.ctx.config.train.network(),
             now_ms: self.ctx.clock.now_ms(),
             trigger: job.trigger.clone(),
-            production: serving.map(|loaded| loaded.model),
+            production: serving,
             resume,
             origin: training::Origin::default(),
             checkpoint,
@@ -352,12 +352,17 @@ impl Worker {
     ) -> Result<()> {
         let now_ms = self.ctx.clock.now_ms();
         let loss = candidate.info.final_val_loss;
-        let reason = match candidate.facts.production_val_loss {
-            Some(before) => format!(
-                "all gates passed; validation loss {loss:.4}, production's {before:.4} on the same windows"
+        let mut reason = match candidate.facts.against_production {
+            Some(both) => format!(
+                "all gates passed; validation loss {:.4}, production's {:.4} on the same windows",
+                both.candidate, both.production
             ),
             None => format!("all gates passed; validation loss {loss:.4}, nothing was served"),
         };
+        if let Some(why) = training::ended_badly(&candidate.info) {
+            tracing::warn!(version = candidate.version, "{why}");
+            reason = format!("{reason}; {why}");
+        }
         let previous = production.map(|p| p.version.clone());
         let after = production.map_or(0, |p| p.number);
         self.announce(
