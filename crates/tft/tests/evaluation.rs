@@ -290,4 +290,10 @@ fn the_keys_of_the_report_are_those_of_the_interface() {
             "{key}"
         );
     }
+    for key in ["wql", "mae", "mse", "width", "coverage"] {
+        let of = |metric: &str| json["metrics"][metric][key].as_f64().unwrap();
+        let mean = (of("load_pct") + of("flow")) / 2.0;
+        let pooled = json["pooled"][key].as_f64().unwrap();
+        assert!((pooled - mean).abs() < 1e-9, "{key}");
+    }
 }

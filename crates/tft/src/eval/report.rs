@@ -151,6 +151,14 @@ pub struct Pooled {
     pub coverage: Option<f64>,
     /// See [`MetricReport::coverage_strict`].
     pub coverage_strict: Option<f64>,
+    /// See [`MetricReport::wql`].
+    pub wql: Option<f64>,
+    /// See [`MetricReport::mae`]. A mean over units, as those of `mse` and `width`: for the same metrics only.
+    pub mae: Option<f64>,
+    /// See [`MetricReport::mse`].
+    pub mse: Option<f64>,
+    /// See [`MetricReport::width`].
+    pub width: Option<f64>,
 }
 
 impl MetricReport {
@@ -194,6 +202,10 @@ impl Pooled {
             mase: over(|m| m.mase),
             coverage: over(|m| m.coverage),
             coverage_strict: over(|m| m.coverage_strict),
+            wql: over(|m| m.wql),
+            mae: over(|m| m.mae),
+            mse: over(|m| m.mse),
+            width: over(|m| m.width),
         }
     }
 }

@@ -42,12 +42,13 @@ fn with_interval(value: Option<f64>, interval: Option<Interval>) -> String {
     }
 }
 
-fn metrics(report: &Report) -> ([&'static str; 11], Vec<Vec<String>>) {
+fn metrics(report: &Report) -> ([&'static str; 12], Vec<Vec<String>>) {
     let header = [
         "METRIC",
         "WQL",
         "/BEST NAIVE",
         "MAE",
+        "MSE",
         "MASE",
         "COVERAGE",
         "STRICT",
@@ -65,6 +66,7 @@ fn metrics(report: &Report) -> ([&'static str; 11], Vec<Vec<String>>) {
             figure(metric.wql),
             with_interval(metric.ratio_best(), ratio),
             figure(metric.mae),
+            figure(metric.mse),
             figure(metric.mase),
             figure(metric.coverage),
             figure(metric.coverage_strict),
@@ -77,10 +79,11 @@ fn metrics(report: &Report) -> ([&'static str; 11], Vec<Vec<String>>) {
     (header, report.metrics.iter().enumerate().map(row).collect())
 }
 
-fn parts(report: &Report) -> ([&'static str; 6], Vec<Vec<String>>) {
+fn parts(report: &Report) -> ([&'static str; 7], Vec<Vec<String>>) {
     let header = [
         "MEAN OVER METRICS",
         "/BEST NAIVE",
+        "/YESTERDAY",
         "PER SERVER",
         "MASE",
         "COVERAGE",
@@ -89,6 +92,7 @@ fn parts(report: &Report) -> ([&'static str; 6], Vec<Vec<String>>) {
     let row = |name: String, pooled: &Pooled| {
         let figures = [
             pooled.wql_ratio_best,
+            pooled.wql_ratio_yesterday,
             pooled.per_server,
             pooled.mase,
             pooled.coverage,

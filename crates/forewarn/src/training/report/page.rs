@@ -86,9 +86,11 @@ fn metrics(report: &ModelReport<'_>) -> String {
             shown(m.naive.yesterday),
             shown(m.naive.quantiles24h),
             shown(m.mae),
+            shown(m.mse),
             shown(m.mase),
             with_interval(m.coverage, sure.and_then(|of| of.coverage)),
             shown(m.coverage_strict),
+            shown(m.width),
         ]
     };
     let rows: Vec<Vec<String>> = report.report.metrics.iter().enumerate().map(row).collect();
@@ -100,9 +102,11 @@ fn metrics(report: &ModelReport<'_>) -> String {
         "yesterday",
         "24 h quantiles",
         "MAE",
+        "MSE",
         "MASE",
         "Coverage",
         "strict",
+        "Width",
     ];
     let note = match intervals {
         Some(of) => format!(
