@@ -233,8 +233,8 @@ impl PaneBuilder {
         self.forecasts.forget_before(bucket);
         let mut panes = Vec::new();
         for (bucket, open) in closing {
-            let of_profiles = open.profiles.iter();
-            let of_profiles = of_profiles.filter_map(|(&profile, counted)| {
+            let of_profiles = open.profiles.into_iter();
+            let of_profiles = of_profiles.filter_map(|(profile, counted)| {
                 self.pane(bucket, &open.baseline, profile, counted)
             });
             let of_bucket: Vec<Pane> = of_profiles.collect();
@@ -249,15 +249,15 @@ impl PaneBuilder {
         bucket: i64,
         baseline: &Baseline,
         profile: usize,
-        counted: &OpenProfile,
+        counted: OpenProfile,
     ) -> Option<Pane> {
         let mut metrics = Vec::with_capacity(counted.metrics.len());
-        for (index, sums) in counted.metrics.iter().enumerate() {
+        for (index, sums) in counted.metrics.into_iter().enumerate() {
             if !self.judged.get(index).copied().unwrap_or(false) {
                 continue;
             }
             let cell = baseline.cell(profile, index)?;
-            metrics.push(sums.to_record(
+            metrics.push(sums.into_record(
                 &self.contract.metrics.get(index)?.name,
                 cell.edges.len() + 1,
                 counted.servers.metric(index)?,

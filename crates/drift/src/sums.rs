@@ -124,6 +124,8 @@ impl MetricSums {
             return;
         }
         if self.counts.len() <= bin {
+            // At once: small panes would spend their time on growing.
+            self.counts.reserve(MAX_BINS - self.counts.len());
             self.counts.resize(bin + 1, 0);
         }
         if let Some(held) = self.counts.get_mut(bin) {
@@ -170,13 +172,13 @@ impl MetricSums {
         }
     }
 
-    pub(crate) fn to_record(
-        &self,
+    pub(crate) fn into_record(
+        self,
         metric: &str,
         num_bins: usize,
         servers: &SeenMetric,
     ) -> PaneMetric {
-        let mut counts = self.counts.clone();
+        let mut counts = self.counts;
         counts.resize(num_bins, 0);
         let mut errors = Vec::new();
         for (minutes, horizon) in HORIZON_MINUTES.iter().zip(0..) {
