@@ -14,7 +14,7 @@ use crate::baseline::{Baseline, BaselineError, Cell, check_contract, empty_cells
 use crate::servers::Servers;
 use crate::shift::detector::{Detector, DetectorHead, SignalModel};
 use crate::shift::history::Signal;
-use crate::shift::scan::{MAX_RHO, Noise};
+use crate::shift::scan::{MAX_LAG, MAX_RHO, Noise};
 use crate::shift::season::{HOURS, Season};
 use crate::sketch::MAX_EDGES;
 
@@ -79,10 +79,18 @@ pub struct SignalRow {
     pub rho: f64,
     /// Its variance.
     pub variance: f64,
+    /// Steps from one value to the next.
+    #[serde(default = "one")]
+    pub lag: i64,
     /// Of a day.
     pub season_variance: f64,
     /// Of the evidence.
     pub scale: f64,
+}
+
+/// Baselines were stored without a lag while all values stood side by side.
+fn one() -> i64 {
+    1
 }
 
 impl SignalRow {
@@ -93,6 +101,7 @@ impl SignalRow {
             inflation: model.inflation.clone(),
             rho: model.noise.rho,
             variance: model.noise.variance,
+            lag: i64::try_from(model.noise.lag).unwrap_or(i64::MAX),
             season_variance: model.season_variance,
             scale: model.scale,
         }
@@ -115,6 +124,10 @@ impl SignalRow {
         {
             return Err("a noise that cannot be");
         }
+        let lag = usize::try_from(self.lag).unwrap_or(0);
+        if !(1..=MAX_LAG).contains(&lag) {
+            return Err("values that are too far apart");
+        }
         Ok(SignalModel {
             cell,
             signal,
@@ -125,6 +138,7 @@ impl SignalRow {
             noise: Noise {
                 rho: self.rho,
                 variance: self.variance,
+                lag,
             },
             inflation: self.inflation.clone(),
             season_variance: self.season_variance,

@@ -6,6 +6,7 @@ use contract::record::ServerDrift;
 use crate::baseline::Baseline;
 use crate::policies::{Calibration, Status};
 use crate::report::{Driver, MIN_COVERAGE, ReportRequest, Window};
+use crate::shift::detector::MIN_DAYS;
 use crate::shift::history::Signal;
 use crate::shift::season::Resolution;
 use crate::windows::{Presence, ServersSeen, WINDOW_MINUTES};
@@ -264,20 +265,39 @@ fn notes(account: &Account<'_>) -> Vec<String> {
 }
 
 /// What the baseline does not know.
-fn quiet_days(baseline: &Baseline) -> Option<String> {
+fn quiet_days(baseline: &Baseline) -> Vec<String> {
     let Some(detector) = &baseline.detector else {
-        return Some("Nothing is an alarm: the baseline was not calibrated.".to_owned());
+        return vec!["Nothing is an alarm: the baseline was not calibrated.".to_owned()];
     };
     if detector.level().is_none() {
-        return Some(format!(
-            "Nothing is an alarm: the baseline holds {} days, of which too little is known of quiet days; train with 3 or more.",
+        return vec![format!(
+            "Nothing is an alarm: the baseline holds {} days, of which too little is known of quiet days; train with {MIN_DAYS} or more.",
+            detector.days
+        )];
+    }
+    let mut notes = Vec::new();
+    if detector.resolution == Resolution::HourOfDay {
+        notes.push(format!(
+            "The baseline holds {} days, less than a week: weekends are judged by the hour of the day.",
             detector.days
         ));
     }
-    (detector.resolution == Resolution::HourOfDay).then(|| {
-        format!(
-            "The baseline holds {} days, less than a week: weekends are judged by the hour of the day.",
-            detector.days
-        )
-    })
+    if detector.num_error_series() == 0 {
+        notes.push(unwatched_error(detector.held_out_days));
+    }
+    notes
+}
+
+/// Why no forecast error is an alarm, of a baseline that has none.
+#[must_use]
+pub fn unwatched_error(held_out_days: Option<f64>) -> String {
+    let why = match held_out_days {
+        // Cut, not rounded: 2.99 days are not 3.
+        Some(days) if days < MIN_DAYS as f64 => format!(
+            "{:.1} days were held out of its training, {MIN_DAYS} are needed",
+            (10.0 * days).floor() / 10.0
+        ),
+        _ => "its baseline holds too few errors of its forecasts".to_owned(),
+    };
+    format!("The model's own error is not watched: {why}.")
 }
