@@ -1,4 +1,4 @@
-//! Merges panes of all partitions into the sliding windows; `servers` says which servers they name.
+//! Merges panes of all partitions into the sliding windows; `servers` says which servers they name, `recent` what is plainly new in them.
 //!
 //! A pane's key is (bucket, partition, profile, baseline); a repeat replaces. Panes of another baseline than the one a
 //! report asks for are kept but not merged: forecasters, pane builders and the merger change models at different moments.
@@ -10,6 +10,7 @@
 //! older than the watch's memory (28 hours) at the last report. What the watch says is a function of those panes.
 //! It is not: a clock. A window ends where the caller says.
 
+mod recent;
 mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -421,10 +422,13 @@ fn first_key(bucket: i64) -> Key {
     (bucket, i32::MIN, 0, Arc::from(""))
 }
 
-fn empty_sums(contract: &Contract) -> Vec<ProfileSums> {
-    let empty = ProfileSums {
+fn empty_profile(contract: &Contract) -> ProfileSums {
+    ProfileSums {
         metrics: vec![MetricSums::default(); contract.num_metrics()],
         ..ProfileSums::default()
-    };
-    vec![empty; contract.profiles.len()]
+    }
+}
+
+fn empty_sums(contract: &Contract) -> Vec<ProfileSums> {
+    vec![empty_profile(contract); contract.profiles.len()]
 }

@@ -169,6 +169,11 @@ fn cause(account: &Account<'_>, driver: &Driver) -> Option<String> {
     if cell.is_new {
         return Some(format!("{profile} {metric} (new to the model)"));
     }
+    if driver.is_plain {
+        return Some(format!(
+            "{profile} {metric} (no variation in the baseline, other values now)"
+        ));
+    }
     let step = driver
         .finding
         .and_then(|finding| Some((finding, finding.step?)));

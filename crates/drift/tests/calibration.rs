@@ -375,3 +375,92 @@ fn rows_out_of_order_or_of_another_contract() {
         "{refused:?}"
     );
 }
+
+/// Three weeks of three servers whose metrics vary but for swap, which is 0; then a day in which swap is `swap(bucket)`.
+fn never_varied(swap: impl Fn(i64) -> f32) -> (Baseline, Vec<DriftReport>) {
+    let linborg = contract("linborg");
+    let place = linborg.metric_index("swap_used_pct").unwrap();
+    let mut noise = Noise(5);
+    let border = START + 21 * 24 * HOUR;
+    let mut held = Vec::new();
+    for bucket in (START..border + 24 * HOUR).step_by(STEP as usize) {
+        for server in 0..3 {
+            let mut values: Vec<f32> = (0..linborg.num_metrics())
+                .map(|_| 40.0 + noise.normal() as f32)
+                .collect();
+            values[place] = if bucket < border { 0.0 } else { swap(bucket) };
+            held.push(Held {
+                server: format!("s{server}"),
+                profile: 0,
+                bucket,
+                values,
+            });
+        }
+    }
+    let known = support::rows(&held).filter(|row| row.bucket < border);
+    let (mut baseline, history) = Baseline::learn("b1", &linborg, known.clone());
+    calibrate(&linborg, &mut baseline, history, "m1", known, []).unwrap();
+    let reports = replay(&linborg, &baseline, &held, border, i64::MAX, i64::MAX);
+    (baseline, reports)
+}
+
+#[test]
+fn a_metric_that_never_varied_and_moves_is_an_alarm() {
+    let from = START + 21 * 24 * HOUR + 6 * HOUR;
+    let (_, reports) = never_varied(|bucket| if bucket < from { 0.0 } else { 80.0 });
+    let (before, after): (Vec<_>, Vec<_>) =
+        reports.into_iter().partition(|report| report.at <= from);
+    assert!(before.len() > 5 && before.iter().all(|report| !report.alarm));
+    let first = after.iter().find(|report| report.alarm).unwrap();
+    assert!(
+        first.at <= from + HOUR,
+        "{} min",
+        (first.at - from) / 60_000
+    );
+    let cause = &first.metrics[0];
+    assert_eq!(
+        (cause.metric.as_str(), cause.signal.as_str()),
+        ("swap_used_pct", "no variation")
+    );
+    assert!(
+        first
+            .recommendation
+            .contains("swap_used_pct (no variation in the baseline"),
+        "{}",
+        first.recommendation
+    );
+    assert!(after.last().unwrap().alarm);
+}
+
+#[test]
+fn one_glitch_of_a_metric_that_never_varied_is_none() {
+    let glitch = START + 21 * 24 * HOUR + 6 * HOUR;
+    let (_, reports) = never_varied(|bucket| if bucket == glitch { 80.0 } else { 0.0 });
+    assert!(reports.iter().all(|report| !report.alarm));
+}
+
+#[test]
+fn a_new_profile_must_stay_and_be_held_against_quiet_days() {
+    let linborg = contract("linborg");
+    let held = fleet(&linborg, 5, i64::MAX, 0);
+    let (baseline, _) = trained(&linborg, &held, 3, 1, 1);
+    let new = linborg.profiles.len() - 1;
+    let from = START + 4 * 24 * HOUR;
+    // The profile's six servers have rows in so many of the last buckets.
+    let report = |baseline: &Baseline, buckets: i64| {
+        let mut windows = Windows::new(Arc::clone(&linborg));
+        for bucket in (12 - buckets)..12 {
+            let at = from + bucket * STEP;
+            windows.add(&support::pane(&linborg, baseline, 0, new, at, &[40.0; 6]));
+        }
+        judged(&mut windows, baseline, from + HOUR)
+    };
+    assert!(!report(&baseline, 5).alarm);
+    let stays = report(&baseline, 6);
+    assert!(stays.alarm && stays.status == "critical", "{stays:?}");
+    assert_eq!(stays.metrics[0].signal, "new");
+    // Where no level is known nothing is an alarm.
+    let (unknown, _) = trained(&linborg, &held, 1, 1, 1);
+    let silent = report(&unknown, 12);
+    assert!(!silent.alarm && silent.status == "healthy", "{silent:?}");
+}
