@@ -174,7 +174,13 @@ impl Windows {
             accuracy: per.map(|per| (1.0 - per).clamp(0.0, 1.0)),
             share_drifted: drifted as f64 / judged.count().max(1) as f64,
             trends: trends(&verdict),
-            confidence: confidence(&windows, raw || baseline_knows(baseline), &presence),
+            confidence: if raw {
+                confidence(&windows, 1.0, &presence)
+            } else if baseline_knows(baseline) {
+                confidence(&windows, 1.0 - presence.partial_share, &presence)
+            } else {
+                0.0
+            },
             recommendation,
             missing_partitions: presence.missing,
             positions: presence.positions,
@@ -247,11 +253,11 @@ fn exceeds_limits(policy: &Policy, windows: &[Window; 2]) -> bool {
     covered.any(|window| limits.exceeded_by(&window.judged.measures))
 }
 
-/// How much a verdict rests on: the hour's coverage, the day's rows, whether quiet days are known, and the share of partitions
-/// that are there.
-fn confidence(windows: &[Window; 2], knows: bool, presence: &Presence) -> f64 {
+/// How much a verdict rests on: the hour's coverage, the day's rows, whether quiet days are known, the share of partitions that are
+/// there and, of the servers, the share whose profiles are judged.
+fn confidence(windows: &[Window; 2], judged: f64, presence: &Presence) -> f64 {
     let [hour, day] = windows;
-    if !knows || !hour.is_covered() {
+    if !hour.is_covered() {
         return 0.0;
     }
     let rows = day.judged.rows.max(0) as f64;
@@ -259,7 +265,7 @@ fn confidence(windows: &[Window; 2], knows: bool, presence: &Presence) -> f64 {
         .num_partitions
         .saturating_sub(presence.missing.len()) as f64;
     let partitions = present / presence.num_partitions.max(1) as f64;
-    hour.coverage * rows / (rows + HALF_CONFIDENCE_ROWS) * partitions
+    hour.coverage * rows / (rows + HALF_CONFIDENCE_ROWS) * partitions * judged
 }
 
 fn record(window: &Window) -> Option<WindowMeasures> {

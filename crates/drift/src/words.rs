@@ -238,9 +238,12 @@ fn notes(account: &Account<'_>) -> Vec<String> {
     let presence = account.presence;
     if presence.missing_servers as f64 > MANY_MISSING * presence.servers as f64 {
         notes.push(format!(
-            "{} of {} servers are missing: where they are more than a tenth of a profile, its means are not judged.",
+            "{} of {} servers are missing.",
             presence.missing_servers, presence.servers
         ));
+    }
+    if account.request.calibration == Calibration::On {
+        notes.extend(partial(account));
     }
     let servers = account.servers;
     if servers.num_new > 0 {
@@ -267,6 +270,24 @@ fn notes(account: &Account<'_>) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Profiles that are not judged, as the means of those servers that are left are not theirs.
+fn partial(account: &Account<'_>) -> Option<String> {
+    let named = account.presence.partial.iter().filter_map(|partial| {
+        let profile = account.contract.profiles.get(partial.profile)?;
+        Some(format!(
+            "{} ({} of {} servers)",
+            profile.name, partial.servers, partial.most
+        ))
+    });
+    let named: Vec<String> = named.collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "Not judged while more than a tenth of the day's servers are missing: {}.",
+            named.join(", ")
+        )
+    })
 }
 
 /// What the baseline does not know.

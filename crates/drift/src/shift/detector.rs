@@ -23,7 +23,9 @@ pub const ALARMS_PER_DAY: f64 = 1.0 / 150.0;
 pub const HOLD: usize = 36;
 /// Buckets before the last that a verdict rests on.
 pub const MEMORY: usize = WINDOW + OF + HOLD;
-/// A bucket with fewer than this share of the window's servers is a gap: others are missing, and their mean with them.
+/// A bucket with fewer than this share of the window's servers is a gap: others are missing, and their mean with them. The window is the
+/// day: held against the last few hours only, a server that is down for a morning would soon be forgotten, and the mean of those that
+/// are left taken for a step.
 const MIN_SERVERS: f64 = 0.9;
 
 /// Days without which nothing is known of quiet days, nor of the errors on them.
@@ -156,11 +158,16 @@ pub(super) fn count_of(sums: &BucketSums, signal: Signal) -> i64 {
     }
 }
 
+/// Whether so many servers of a bucket are enough beside the most of the window.
+pub(crate) fn is_whole(servers: i64, most: i64) -> bool {
+    servers as f64 >= MIN_SERVERS * most as f64
+}
+
 /// Makes gaps of buckets in which servers are missing.
 pub(super) fn leave_out_partial(values: &mut [f64], counts: &[i64]) {
-    let most = counts.iter().copied().max().unwrap_or(0) as f64;
+    let most = counts.iter().copied().max().unwrap_or(0);
     for (value, &n) in values.iter_mut().zip(counts) {
-        if (n as f64) < MIN_SERVERS * most {
+        if !is_whole(n, most) {
             *value = f64::NAN;
         }
     }

@@ -19,7 +19,7 @@ const MOST_SD: f64 = 4.0;
 const MOST_NEW_SD: f64 = 6.5;
 
 /// The last values (half an hour), in which a step must still be there.
-const RECENT: usize = 6;
+pub(crate) const RECENT: usize = 6;
 
 /// Values without which nothing is known of a noise, and the part of a day that they must fill.
 const MIN_NOISE_VALUES: usize = 24;
