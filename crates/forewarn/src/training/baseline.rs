@@ -10,6 +10,9 @@ use drift::{Baseline, CalibrationFacts, HORIZON_MINUTES, Row};
 
 use super::issued::{Issued, MAX_FORECASTS, Plan};
 
+/// Most threads that learn, each with sums of its own of every bucket.
+const MAX_THREADS: usize = 4;
+
 const DAY_MS: f64 = 86_400_000.0;
 
 /// Builds the baseline from rows before `held_out_ms` and calibrates it on those from then on, with a forecast at each `every`-th bucket, as
@@ -23,9 +26,14 @@ pub(super) fn build(
     every: u64,
 ) -> Result<(Baseline, CalibrationFacts)> {
     let grid = Grid::of(contract);
-    let rows = data.series.iter().flat_map(|series| grid.rows(series));
-    let known = rows.filter(|row| row.bucket < held_out_ms);
-    let (mut baseline, history) = Baseline::learn(version, contract, known);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let servers = data.series.len().div_ceil(threads.min(MAX_THREADS)).max(1);
+    let known = data.series.chunks(servers).map(|series| {
+        let rows = series.iter().flat_map(|series| grid.rows(series));
+        rows.filter(|row| row.bucket < held_out_ms)
+    });
+    let known: Vec<_> = known.collect();
+    let (mut baseline, history) = Baseline::learn_parts(version, contract, &known);
     let (held_out, end) = grid.by_time(data, held_out_ms);
     // Those that come due with the first held-out bucket.
     let from_ms = held_out_ms - i64::from(HORIZON_MINUTES[0]) * 60_000;
