@@ -13,6 +13,7 @@ use crate::baseline::{Baseline, BaselineError, Row};
 use crate::pane::{PaneBuilder, RowOutcome};
 use crate::shift::detector::Detector;
 use crate::shift::history::{BucketSums, History};
+use crate::shift::learn::DAY_MS;
 use crate::sums::HORIZON_MINUTES;
 
 /// On how much the calibration rests.
@@ -22,6 +23,10 @@ pub struct CalibrationFacts {
     pub days: usize,
     /// Series that are watched: metrics of profiles, by mean, spread and error.
     pub series: usize,
+    /// Those of them that are errors.
+    pub error_series: usize,
+    /// Days from the first held-out row to the last.
+    pub held_out_days: f64,
     /// Evidence that is an alarm; `None`: too few days to say, and nothing will be one.
     pub level: Option<f64>,
 }
@@ -64,7 +69,7 @@ pub fn calibrate<'a>(
     let shared = Arc::new(baseline.clone());
     let mut builder = PaneBuilder::new(Arc::clone(contract), shared, 0, None)?;
     let mut forecasts = forecasts.into_iter().peekable();
-    let mut newest: Option<i64> = None;
+    let (mut oldest, mut newest): (Option<i64>, Option<i64>) = (None, None);
     for (row, position) in rows.into_iter().zip(1..) {
         if newest.is_none_or(|newest| row.bucket > newest) {
             for pane in builder.close_before(row.bucket) {
@@ -77,6 +82,7 @@ pub fn calibrate<'a>(
                 builder.forecast(&forecast);
             }
             newest = Some(row.bucket);
+            oldest = oldest.or(newest);
         }
         match builder.row(row.server, row.profile, row.bucket, position, row.values) {
             RowOutcome::Counted | RowOutcome::Repeat => {}
@@ -98,10 +104,16 @@ pub fn calibrate<'a>(
             add_pane(contract, &mut history, &pane, model_version);
         }
     }
-    let detector = Detector::learn(&history, contract.time_zone, contract.step_ms());
+    let held_out_ms = oldest.zip(newest);
+    let held_out_ms = held_out_ms.map_or(0, |(first, last)| last - first + contract.step_ms());
+    let held_out_days = held_out_ms as f64 / DAY_MS as f64;
+    let mut detector = Detector::learn(&history, contract.time_zone, contract.step_ms());
+    detector.held_out_days = Some(held_out_days);
     let calibration = CalibrationFacts {
         days: detector.days,
         series: detector.models.len(),
+        error_series: detector.num_error_series(),
+        held_out_days,
         level: detector.level(),
     };
     baseline.detector = Some(detector);

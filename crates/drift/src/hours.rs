@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::baseline::Cell;
-use crate::fixed::float;
+use crate::fixed::{float, term};
 use crate::shift::history::BucketSums;
 use crate::shift::season::HOURS;
 
@@ -30,17 +30,37 @@ const LEAST_SPREAD: f64 = 0.1;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct HourSums {
     sums: BucketSums,
+    /// Sum of the squares of the distances from the cell's mean, fixed point.
+    off_sq: i128,
     counts: Vec<u32>,
 }
 
 impl HourSums {
-    /// Counts a value that lies in `bin` of `bins`.
-    pub(crate) fn count(&mut self, value: f32, bin: usize, bins: usize) {
+    /// Counts a value that lies in `bin` of `bins`, in a cell with this mean.
+    pub(crate) fn count(&mut self, value: f32, mean: f64, bin: usize, bins: usize) {
+        let off = f64::from(value) - mean;
         self.sums.count(value);
+        self.off_sq = self.off_sq.wrapping_add(term(off * off));
         self.counts.resize(bins, 0);
         if let Some(count) = self.counts.get_mut(bin) {
             *count = count.saturating_add(1);
         }
+    }
+
+    /// Adds what another part of the rows held.
+    pub(crate) fn merge(&mut self, other: &HourSums) {
+        self.sums.add(&other.sums);
+        self.off_sq = self.off_sq.wrapping_add(other.off_sq);
+        let bins = self.counts.len().max(other.counts.len());
+        self.counts.resize(bins, 0);
+        for (count, &more) in self.counts.iter_mut().zip(&other.counts) {
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// See the field.
+    pub(crate) fn off_sq(&self) -> i128 {
+        self.off_sq
     }
 
     /// As the baseline keeps it, with so many bins.
@@ -193,7 +213,7 @@ mod tests {
     fn sums_of(values: &[f32]) -> HourSums {
         let mut sums = HourSums::default();
         for &value in values {
-            sums.count(value, usize::from(value >= 10.0), 2);
+            sums.count(value, 0.0, usize::from(value >= 10.0), 2);
         }
         sums
     }

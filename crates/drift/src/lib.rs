@@ -50,4 +50,4 @@ pub use servers::{MAX_KNOWN_SERVERS, MIN_SERVER_VALUES};
 pub use stored::{BaselineHead, BaselineRow, HoursRow, ServersRow, SignalRow};
 pub use sums::HORIZON_MINUTES;
 pub use windows::{MAX_PANES, PaneOutcome, WINDOW_MINUTES, Windows};
-pub use words::compared;
+pub use words::{compared, unwatched_error};

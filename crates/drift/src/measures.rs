@@ -78,7 +78,7 @@ pub fn ks(baseline: &[u64], counts: &[i64]) -> f64 {
 }
 
 /// |mean − baseline mean| in standard deviations of the baseline's values (not of its mean: more rows do not make the
-/// same shift larger). 0 where the baseline has no variation: such a metric is judged by [`ks`] only.
+/// same shift larger). 0 where the baseline has no variation: such a metric is judged by [`ks`] only, in each of the last buckets.
 #[must_use]
 pub fn z(mean: f64, baseline_mean: f64, baseline_sd: f64) -> f64 {
     if !varies(baseline_mean, baseline_sd) {

@@ -26,8 +26,8 @@ const HALF_CONFIDENCE_ROWS: f64 = 50.0;
 /// The calibrated score at the alarm level; the policy's own thresholds are shares of it.
 pub(crate) const AT_LEVEL: f64 = 0.10;
 
-/// Strength of a profile that the baseline has never seen: critical.
-const NEW_STRENGTH: f64 = 1.5;
+/// Strength of what the baseline has never seen, a profile or another value of a constant: critical.
+const PLAIN_STRENGTH: f64 = 1.5;
 
 /// What a report is about, beside the baseline.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,6 +72,8 @@ pub(crate) struct Driver {
     pub(crate) cell: JudgedCell,
     /// The strongest of its signals.
     pub(crate) finding: Option<Finding>,
+    /// Nothing of the kind was in the baseline.
+    pub(crate) is_plain: bool,
     /// In units of the alarm level; raw, what it would add to a score of its own.
     pub(crate) strength: f64,
 }
@@ -94,7 +96,13 @@ impl Windows {
         };
         let mut windows = [0, 1].map(|index| self.measure(index, request, baseline, &presence));
         let raw = request.calibration == Calibration::Raw;
-        let drivers = drivers(&windows, &verdict, raw);
+        let plain = if !raw && baseline_knows(baseline) {
+            let [hour, _] = &windows;
+            self.plain_changes(baseline, &hour.judged.cells)
+        } else {
+            Vec::new()
+        };
+        let drivers = drivers(&windows, &verdict, &plain, raw);
         if !raw {
             self.calibrate(&mut windows, &drivers, &verdict);
         }
@@ -108,13 +116,9 @@ impl Windows {
             }
         });
         let score = scores.fold(0.0, f64::max);
-        let is_new = !raw
-            && drivers
-                .iter()
-                .any(|driver| driver.cell.is_new && driver.strength > 1.0);
         let alarm = request.policy.is_alarm(score)
             || verdict.alarm
-            || is_new
+            || !plain.is_empty()
             || raw && exceeds_limits(&request.policy, &windows);
         let status = request.policy.status(score);
         let status = if alarm {
@@ -140,7 +144,7 @@ impl Windows {
         let [mean_cpu, mean_memory] = self.mean_loads();
         let judged = drivers
             .iter()
-            .filter(|driver| raw || driver.finding.is_some());
+            .filter(|driver| raw || driver.is_plain || driver.finding.is_some());
         let drifted = judged
             .clone()
             .filter(|driver| driver.strength > 1.0)
@@ -170,7 +174,13 @@ impl Windows {
             accuracy: per.map(|per| (1.0 - per).clamp(0.0, 1.0)),
             share_drifted: drifted as f64 / judged.count().max(1) as f64,
             trends: trends(&verdict),
-            confidence: confidence(&windows, raw || baseline_knows(baseline), &presence),
+            confidence: if raw {
+                confidence(&windows, 1.0, &presence)
+            } else if baseline_knows(baseline) {
+                confidence(&windows, 1.0 - presence.partial_share, &presence)
+            } else {
+                0.0
+            },
             recommendation,
             missing_partitions: presence.missing,
             positions: presence.positions,
@@ -221,9 +231,9 @@ impl Windows {
             };
             *place = place.max(limit * finding.strength);
         }
-        if let Some(new) = drivers.iter().find(|driver| driver.cell.is_new) {
+        if let Some(plain) = drivers.iter().find(|driver| driver.is_plain) {
             let [_, _, fds] = &mut hour.calibrated;
-            *fds = fds.max(limits.fds * new.strength);
+            *fds = fds.max(limits.fds * plain.strength);
         }
     }
 }
@@ -243,11 +253,11 @@ fn exceeds_limits(policy: &Policy, windows: &[Window; 2]) -> bool {
     covered.any(|window| limits.exceeded_by(&window.judged.measures))
 }
 
-/// How much a verdict rests on: the hour's coverage, the day's rows, whether quiet days are known, and the share of partitions
-/// that are there.
-fn confidence(windows: &[Window; 2], knows: bool, presence: &Presence) -> f64 {
+/// How much a verdict rests on: the hour's coverage, the day's rows, whether quiet days are known, the share of partitions that are
+/// there and, of the servers, the share whose profiles are judged.
+fn confidence(windows: &[Window; 2], judged: f64, presence: &Presence) -> f64 {
     let [hour, day] = windows;
-    if !knows || !hour.is_covered() {
+    if !hour.is_covered() {
         return 0.0;
     }
     let rows = day.judged.rows.max(0) as f64;
@@ -255,7 +265,7 @@ fn confidence(windows: &[Window; 2], knows: bool, presence: &Presence) -> f64 {
         .num_partitions
         .saturating_sub(presence.missing.len()) as f64;
     let partitions = present / presence.num_partitions.max(1) as f64;
-    hour.coverage * rows / (rows + HALF_CONFIDENCE_ROWS) * partitions
+    hour.coverage * rows / (rows + HALF_CONFIDENCE_ROWS) * partitions * judged
 }
 
 fn record(window: &Window) -> Option<WindowMeasures> {
@@ -316,9 +326,14 @@ fn metric_record(
     })
 }
 
-/// The cells of the day, the strongest driver first; those that only the hour has come with it.
-fn drivers(windows: &[Window; 2], verdict: &Verdict, raw: bool) -> Vec<Driver> {
-    let [hour, day] = windows;
+/// The cells of the day, the strongest driver first; `plain` are those (by profile and metric) whose change needs no verdict.
+fn drivers(
+    windows: &[Window; 2],
+    verdict: &Verdict,
+    plain: &[(usize, usize)],
+    raw: bool,
+) -> Vec<Driver> {
+    let [_, day] = windows;
     let metrics = day.judged.num_metrics;
     let strongest = |cell: &JudgedCell| {
         let index = cell.profile * metrics + cell.metric;
@@ -329,28 +344,24 @@ fn drivers(windows: &[Window; 2], verdict: &Verdict, raw: bool) -> Vec<Driver> {
         own.max_by(|a, b| a.strength.total_cmp(&b.strength))
             .copied()
     };
-    let is_new_now = |cell: &JudgedCell| {
-        let mut now = hour.judged.cells.iter();
-        now.any(|held| {
-            (held.profile, held.metric) == (cell.profile, cell.metric) && held.n >= MIN_VALUES
-        })
-    };
     let mut drivers: Vec<Driver> = day
         .judged
         .cells
         .iter()
         .map(|cell| {
             let finding = strongest(cell);
+            let is_plain = plain.contains(&(cell.profile, cell.metric));
             let strength = if raw {
                 raw_strength(cell)
-            } else if cell.is_new && is_new_now(cell) {
-                NEW_STRENGTH
+            } else if is_plain {
+                PLAIN_STRENGTH
             } else {
                 finding.map_or(0.0, |finding| finding.strength)
             };
             Driver {
                 cell: *cell,
                 finding,
+                is_plain,
                 strength,
             }
         })

@@ -6,6 +6,7 @@
 
 mod hours;
 mod servers;
+mod signal;
 
 use contract::Contract;
 use serde::{Deserialize, Serialize};
@@ -14,12 +15,11 @@ use crate::baseline::{Baseline, BaselineError, Cell, check_contract, empty_cells
 use crate::servers::Servers;
 use crate::shift::detector::{Detector, DetectorHead, SignalModel};
 use crate::shift::history::Signal;
-use crate::shift::scan::{MAX_RHO, Noise};
-use crate::shift::season::{HOURS, Season};
 use crate::sketch::MAX_EDGES;
 
 pub use self::hours::HoursRow;
 pub use self::servers::ServersRow;
+pub use self::signal::SignalRow;
 
 /// All of a [`Baseline`] that is not rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,73 +64,6 @@ pub struct BaselineRow {
     pub signal_spread: Option<SignalRow>,
     /// Likewise.
     pub signal_error: Option<SignalRow>,
-}
-
-/// One signal of a cell on quiet days, as stored; see [`SignalModel`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SignalRow {
-    /// In what the signal is measured.
-    pub unit: f64,
-    /// By hour of the week.
-    pub season: Vec<f32>,
-    /// By hour of the week.
-    pub inflation: Vec<f32>,
-    /// Correlation of the noise at one step.
-    pub rho: f64,
-    /// Its variance.
-    pub variance: f64,
-    /// Of a day.
-    pub season_variance: f64,
-    /// Of the evidence.
-    pub scale: f64,
-}
-
-impl SignalRow {
-    fn of(model: &SignalModel) -> SignalRow {
-        SignalRow {
-            unit: model.unit,
-            season: model.season.hours.clone(),
-            inflation: model.inflation.clone(),
-            rho: model.noise.rho,
-            variance: model.noise.variance,
-            season_variance: model.season_variance,
-            scale: model.scale,
-        }
-    }
-
-    fn model(&self, cell: usize, signal: Signal) -> Result<SignalModel, &'static str> {
-        if self.season.len() != HOURS || self.inflation.len() != HOURS {
-            return Err("a season or inflation that has not 168 hours");
-        }
-        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
-        if !finite(&self.season) || self.inflation.iter().any(|value| *value <= 0.0) {
-            return Err("a season or inflation that is not a number");
-        }
-        let positive = [self.unit, self.variance, self.scale];
-        if positive
-            .iter()
-            .any(|value| !value.is_finite() || *value <= 0.0)
-            || !(0.0..=MAX_RHO).contains(&self.rho)
-            || !(0.0..f64::MAX).contains(&self.season_variance)
-        {
-            return Err("a noise that cannot be");
-        }
-        Ok(SignalModel {
-            cell,
-            signal,
-            unit: self.unit,
-            season: Season {
-                hours: self.season.clone(),
-            },
-            noise: Noise {
-                rho: self.rho,
-                variance: self.variance,
-            },
-            inflation: self.inflation.clone(),
-            season_variance: self.season_variance,
-            scale: self.scale,
-        })
-    }
 }
 
 impl Baseline {
@@ -227,7 +160,7 @@ impl Baseline {
             }
         }
         if let Some(tail) = head.detector.and_then(|detector| detector.tail)
-            && !(tail.scale > 0.0 && tail.share > 0.0 && tail.from.is_finite())
+            && !tail.can_be()
         {
             return Err(BaselineError::Damaged {
                 id: head.id,
@@ -297,6 +230,7 @@ fn cell_of(row: &BaselineRow) -> Result<Cell, &'static str> {
 mod tests {
     use super::*;
     use crate::baseline::Row;
+    use crate::shift::tail::Tail;
 
     fn stored() -> (Contract, Baseline) {
         let contract = Contract::shipped("linborg").unwrap();
@@ -347,12 +281,19 @@ mod tests {
     #[test]
     fn a_tail_that_cannot_be_is_refused() {
         let (contract, baseline) = stored();
-        let mut head = baseline.head();
-        if let Some(tail) = head.detector.as_mut().and_then(|d| d.tail.as_mut()) {
-            tail.scale = 0.0;
-        }
-        let found = Baseline::from_rows(head, &baseline.rows(&contract), &contract);
-        assert!(matches!(found, Err(BaselineError::Damaged { .. })));
+        let head = baseline.head();
+        let rows = baseline.rows(&contract);
+        let check = |damage: fn(&mut Tail)| {
+            let mut head = head.clone();
+            damage(head.detector.as_mut().unwrap().tail.as_mut().unwrap());
+            let found = Baseline::from_rows(head, &rows, &contract);
+            assert!(matches!(found, Err(BaselineError::Damaged { .. })));
+        };
+        check(|tail| tail.scale = 0.0);
+        check(|tail| tail.scale = f64::INFINITY);
+        check(|tail| tail.share = f64::NAN);
+        check(|tail| tail.share = 1.5);
+        check(|tail| tail.from = f64::NEG_INFINITY);
     }
 
     #[test]
@@ -424,6 +365,20 @@ mod tests {
             &baseline,
             |row| row.signal_mean.as_mut().unwrap().season.truncate(24),
             "a season or inflation that has not 168 hours",
+        );
+        for inflation in [0.0, f32::NAN, f32::INFINITY] {
+            check(
+                &contract,
+                &baseline,
+                |row| row.signal_mean.as_mut().unwrap().inflation[7] = inflation,
+                "a season or inflation that is not a number",
+            );
+        }
+        check(
+            &contract,
+            &baseline,
+            |row| row.signal_mean.as_mut().unwrap().lag = 13,
+            "values that are too far apart",
         );
         check(
             &contract,

@@ -1,4 +1,4 @@
-//! Merges panes of all partitions into the sliding windows; `servers` says which servers they name.
+//! Merges panes of all partitions into the sliding windows; `servers` says which servers they name, `recent` what is plainly new in them.
 //!
 //! A pane's key is (bucket, partition, profile, baseline); a repeat replaces. Panes of another baseline than the one a
 //! report asks for are kept but not merged: forecasters, pane builders and the merger change models at different moments.
@@ -10,6 +10,8 @@
 //! older than the watch's memory (28 hours) at the last report. What the watch says is a function of those panes.
 //! It is not: a clock. A window ends where the caller says.
 
+mod partial;
+mod recent;
 mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +60,7 @@ pub enum PaneOutcome {
     Full,
 }
 
+pub(crate) use self::partial::Partial;
 pub(crate) use self::servers::ServersSeen;
 
 /// (bucket, partition, profile, baseline)
@@ -82,6 +85,10 @@ pub(crate) struct Presence {
     pub(crate) missing_servers: i64,
     pub(crate) positions: Vec<Position>,
     pub(crate) missing: Vec<i32>,
+    /// Profiles that the watch does not judge.
+    pub(crate) partial: Vec<Partial>,
+    /// Share of the servers that they have.
+    pub(crate) partial_share: f64,
     /// Partitions seen.
     pub(crate) num_partitions: usize,
     /// Share of each window's buckets that have a pane.
@@ -303,6 +310,7 @@ impl Windows {
         let mut servers: BTreeMap<(i32, usize), (i32, i32)> = BTreeMap::new();
         let mut partitions: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
         let mut buckets: BTreeSet<i64> = BTreeSet::new();
+        let mut counts = partial::Counts::default();
         let mut rows = 0_i64;
         for ((bucket, partition, profile, of), pane) in
             self.panes.range(first_key(day.from)..first_key(day.to))
@@ -312,6 +320,7 @@ impl Windows {
             }
             rows = rows.wrapping_add(pane.rows);
             buckets.insert(*bucket);
+            counts.add(*profile, *bucket, pane.servers);
             let held = servers.entry((*partition, *profile)).or_default();
             let is_last = *bucket == day.to - self.step_ms;
             let now = if is_last { pane.servers } else { held.1 };
@@ -321,6 +330,8 @@ impl Windows {
                 .or_insert((*bucket, pane.position));
             *seen = (seen.0.max(*bucket), seen.1.max(pane.position));
         }
+        let (partial, all) = counts.partial(day, self.step_ms);
+        let of_partial: i64 = partial.iter().map(|partial| partial.most).sum();
         let filled = |slide: &Slide| buckets.range(slide.from..slide.to).count() as f64;
         let share =
             |slide: &Slide| (filled(slide) * self.step_ms as f64 / slide.length_ms as f64).min(1.0);
@@ -336,6 +347,8 @@ impl Windows {
                 .filter(|(_, (newest, _))| *newest < day.to - self.step_ms)
                 .map(|(&partition, _)| partition)
                 .collect(),
+            partial_share: of_partial as f64 / all.max(1) as f64,
+            partial,
             num_partitions: partitions.len(),
             positions: partitions
                 .iter()
@@ -421,10 +434,13 @@ fn first_key(bucket: i64) -> Key {
     (bucket, i32::MIN, 0, Arc::from(""))
 }
 
-fn empty_sums(contract: &Contract) -> Vec<ProfileSums> {
-    let empty = ProfileSums {
+fn empty_profile(contract: &Contract) -> ProfileSums {
+    ProfileSums {
         metrics: vec![MetricSums::default(); contract.num_metrics()],
         ..ProfileSums::default()
-    };
-    vec![empty; contract.profiles.len()]
+    }
+}
+
+fn empty_sums(contract: &Contract) -> Vec<ProfileSums> {
+    vec![empty_profile(contract); contract.profiles.len()]
 }

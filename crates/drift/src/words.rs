@@ -6,6 +6,7 @@ use contract::record::ServerDrift;
 use crate::baseline::Baseline;
 use crate::policies::{Calibration, Status};
 use crate::report::{Driver, MIN_COVERAGE, ReportRequest, Window};
+use crate::shift::detector::MIN_DAYS;
 use crate::shift::history::Signal;
 use crate::shift::season::Resolution;
 use crate::windows::{Presence, ServersSeen, WINDOW_MINUTES};
@@ -168,6 +169,11 @@ fn cause(account: &Account<'_>, driver: &Driver) -> Option<String> {
     if cell.is_new {
         return Some(format!("{profile} {metric} (new to the model)"));
     }
+    if driver.is_plain {
+        return Some(format!(
+            "{profile} {metric} (no variation in the baseline, other values now)"
+        ));
+    }
     let step = driver
         .finding
         .and_then(|finding| Some((finding, finding.step?)));
@@ -232,9 +238,12 @@ fn notes(account: &Account<'_>) -> Vec<String> {
     let presence = account.presence;
     if presence.missing_servers as f64 > MANY_MISSING * presence.servers as f64 {
         notes.push(format!(
-            "{} of {} servers are missing: where they are more than a tenth of a profile, its means are not judged.",
+            "{} of {} servers are missing.",
             presence.missing_servers, presence.servers
         ));
+    }
+    if account.request.calibration == Calibration::On {
+        notes.extend(partial(account));
     }
     let servers = account.servers;
     if servers.num_new > 0 {
@@ -263,21 +272,58 @@ fn notes(account: &Account<'_>) -> Vec<String> {
     notes
 }
 
+/// Profiles that are not judged, as the means of those servers that are left are not theirs.
+fn partial(account: &Account<'_>) -> Option<String> {
+    let named = account.presence.partial.iter().filter_map(|partial| {
+        let profile = account.contract.profiles.get(partial.profile)?;
+        Some(format!(
+            "{} ({} of {} servers)",
+            profile.name, partial.servers, partial.most
+        ))
+    });
+    let named: Vec<String> = named.collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "Not judged while more than a tenth of the day's servers are missing: {}.",
+            named.join(", ")
+        )
+    })
+}
+
 /// What the baseline does not know.
-fn quiet_days(baseline: &Baseline) -> Option<String> {
+fn quiet_days(baseline: &Baseline) -> Vec<String> {
     let Some(detector) = &baseline.detector else {
-        return Some("Nothing is an alarm: the baseline was not calibrated.".to_owned());
+        return vec!["Nothing is an alarm: the baseline was not calibrated.".to_owned()];
     };
     if detector.level().is_none() {
-        return Some(format!(
-            "Nothing is an alarm: the baseline holds {} days, of which too little is known of quiet days; train with 3 or more.",
+        return vec![format!(
+            "Nothing is an alarm: the baseline holds {} days, of which too little is known of quiet days; train with {MIN_DAYS} or more.",
+            detector.days
+        )];
+    }
+    let mut notes = Vec::new();
+    if detector.resolution == Resolution::HourOfDay {
+        notes.push(format!(
+            "The baseline holds {} days, less than a week: weekends are judged by the hour of the day.",
             detector.days
         ));
     }
-    (detector.resolution == Resolution::HourOfDay).then(|| {
-        format!(
-            "The baseline holds {} days, less than a week: weekends are judged by the hour of the day.",
-            detector.days
-        )
-    })
+    if detector.num_error_series() == 0 {
+        notes.push(unwatched_error(detector.held_out_days));
+    }
+    notes
+}
+
+/// Why no forecast error is an alarm, of a baseline that has none.
+#[must_use]
+pub fn unwatched_error(held_out_days: Option<f64>) -> String {
+    let why = match held_out_days {
+        // Cut, not rounded: 2.99 days are not 3.
+        Some(days) if days < MIN_DAYS as f64 => format!(
+            "{:.1} days were held out of its training, {MIN_DAYS} are needed",
+            (10.0 * days).floor() / 10.0
+        ),
+        _ => "its baseline holds too few errors of its forecasts".to_owned(),
+    };
+    format!("The model's own error is not watched: {why}.")
 }

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use contract::Contract;
-use contract::record::{DriftReport, Prediction};
+use contract::record::{DriftReport, Prediction, WindowMeasures};
 use drift::{Baseline, CalibrationError, CalibrationFacts, PaneBuilder, Row, Windows, calibrate};
 use support::{HOUR, Held, Noise, START, STEP, contract, even_baseline, judged, prediction};
 
@@ -47,16 +47,26 @@ fn fleet(contract: &Contract, days: i64, shift_from: i64, shifted: usize) -> Vec
     rows
 }
 
-/// Forecasts that know the cycle but not the noise.
-fn forecasts(contract: &Contract, from: i64, to: i64) -> impl Iterator<Item = Prediction> {
+/// Forecasts that know the cycle but not the noise, issued behind each `every`-th bucket as the service does; from `worse_from` on they are 9 points (1.5 sd of the noise) too
+/// high for the first profile.
+fn forecasts(
+    contract: &Contract,
+    from: i64,
+    to: i64,
+    worse_from: i64,
+    every: i64,
+) -> impl Iterator<Item = Prediction> {
     let issued = (from..to).step_by(STEP as usize);
+    let issued = issued.filter(move |issued_at| issued_at / STEP % every == 1 % every);
     issued
         .flat_map(|issued_at| (0..SERVERS).map(move |server| (issued_at, server)))
-        .map(|(issued_at, server)| {
+        .map(move |(issued_at, server)| {
+            let is_worse = server % 2 == 0 && issued_at >= worse_from;
+            let off = if is_worse { 9.0 } else { 0.0 };
             prediction(contract, &format!("s{server}"), "m1", issued_at, |step| {
                 let ahead = (issued_at - START) / STEP + step as i64 - 1;
-                (40.0 + 10.0 * (ahead as f64 / STEPS_A_DAY as f64 * std::f64::consts::TAU).sin())
-                    as f32
+                let cycle = (ahead as f64 / STEPS_A_DAY as f64 * std::f64::consts::TAU).sin();
+                (40.0 + off + 10.0 * cycle) as f32
             })
         })
 }
@@ -66,6 +76,7 @@ fn trained(
     rows: &[Held],
     days: i64,
     held_out: i64,
+    every: i64,
 ) -> (Baseline, CalibrationFacts) {
     let cut = START + days * 24 * HOUR;
     let known = support::rows(rows).filter(|row| row.bucket < cut);
@@ -78,7 +89,7 @@ fn trained(
         history,
         "m1",
         held,
-        forecasts(contract, cut, end),
+        forecasts(contract, cut, end, i64::MAX, every),
     )
     .unwrap();
     (baseline, calibration)
@@ -90,13 +101,16 @@ fn replay(
     baseline: &Baseline,
     rows: &[Held],
     from: i64,
+    worse_from: i64,
+    every: i64,
 ) -> Vec<DriftReport> {
+    let issued = |from, to| forecasts(contract, from, to, worse_from, every);
     let mut builder =
         PaneBuilder::new(Arc::clone(contract), Arc::new(baseline.clone()), 0, None).unwrap();
     let mut windows = Windows::new(Arc::clone(contract));
     let mut reports = Vec::new();
     let begin = from - 24 * HOUR;
-    for forecast in forecasts(contract, begin - 8 * HOUR, begin) {
+    for forecast in issued(begin - 8 * HOUR, begin) {
         builder.forecast(&forecast);
     }
     let mut last = begin;
@@ -105,7 +119,7 @@ fn replay(
             for pane in builder.close_before(row.bucket) {
                 windows.add(&pane);
             }
-            for forecast in forecasts(contract, row.bucket, row.bucket + STEP) {
+            for forecast in issued(row.bucket, row.bucket + STEP) {
                 builder.forecast(&forecast);
             }
             last = row.bucket;
@@ -123,13 +137,21 @@ fn a_shift_is_seen_and_named_and_quiet_days_are_quiet() {
     let linborg = contract("linborg");
     let shift_from = START + 14 * 24 * HOUR;
     let rows = fleet(&linborg, 15, shift_from, 1);
-    let (baseline, calibration) = trained(&linborg, &rows, 8, 3);
-    // Mean and spread of 13 metrics of 2 profiles, and errors of those that have them.
+    let (baseline, calibration) = trained(&linborg, &rows, 8, 3, 1);
     assert_eq!(calibration.days, 11);
-    assert!(calibration.series >= 52, "{calibration:?}");
+    // Means, spreads and errors of 13 metrics of 2 profiles.
+    assert_eq!((calibration.series, calibration.error_series), (78, 26));
+    assert_eq!(calibration.held_out_days, 3.0);
     assert!(calibration.level.unwrap() > 8.0, "{calibration:?}");
 
-    let reports = replay(&linborg, &baseline, &rows, START + 12 * 24 * HOUR);
+    let reports = replay(
+        &linborg,
+        &baseline,
+        &rows,
+        START + 12 * 24 * HOUR,
+        i64::MAX,
+        1,
+    );
     let (before, after): (Vec<_>, Vec<_>) = reports
         .into_iter()
         .partition(|report| report.at <= shift_from);
@@ -168,8 +190,15 @@ fn a_profile_that_changes_as_a_whole_is_an_alarm_within_two_hours() {
     let linborg = contract("linborg");
     let shift_from = START + 5 * 24 * HOUR + 3 * HOUR;
     let rows = fleet(&linborg, 6, shift_from, linborg.num_metrics());
-    let (baseline, _) = trained(&linborg, &rows, 3, 2);
-    let reports = replay(&linborg, &baseline, &rows, START + 5 * 24 * HOUR);
+    let (baseline, _) = trained(&linborg, &rows, 3, 2, 1);
+    let reports = replay(
+        &linborg,
+        &baseline,
+        &rows,
+        START + 5 * 24 * HOUR,
+        i64::MAX,
+        1,
+    );
     let alarms: Vec<&DriftReport> = reports.iter().filter(|report| report.alarm).collect();
     let first = alarms[0].at;
     assert!(
@@ -190,13 +219,72 @@ fn a_profile_that_changes_as_a_whole_is_an_alarm_within_two_hours() {
     );
 }
 
+/// The values stay as they were; the forecasts of one profile become worse.
+#[track_caller]
+fn check_worse_forecasts(every: i64, hours: i64) {
+    let linborg = contract("linborg");
+    let worse_from = START + 14 * 24 * HOUR;
+    let rows = fleet(&linborg, 15, i64::MAX, 0);
+    let (baseline, calibration) = trained(&linborg, &rows, 8, 3, every);
+    assert_eq!(calibration.error_series, 26);
+    let from = START + 12 * 24 * HOUR;
+    let reports = replay(&linborg, &baseline, &rows, from, worse_from, every);
+    let (before, after): (Vec<_>, Vec<_>) = reports
+        .into_iter()
+        .partition(|report| report.at <= worse_from);
+    assert!(before.len() > 90 && before.iter().all(|report| !report.alarm));
+    let first = after.iter().find(|report| report.alarm).unwrap();
+    assert!(
+        first.at <= worse_from + hours * HOUR,
+        "{} min",
+        (first.at - worse_from) / 60_000
+    );
+    let cause = &first.metrics[0];
+    assert_eq!(cause.signal, "error");
+    assert_eq!(cause.profile, linborg.profiles[0].name);
+    assert!(first.recommendation.contains("(forecast error +"));
+    let largest = |of: fn(&WindowMeasures) -> f64| first.windows.iter().map(of).fold(0.0, f64::max);
+    assert!(largest(|window| window.calibrated_per) > 0.10);
+    assert!(largest(|window| window.calibrated_fds) < 0.15);
+}
+
+#[test]
+fn a_model_that_goes_bad_on_the_same_values_is_an_alarm() {
+    check_worse_forecasts(1, 4);
+}
+
+#[test]
+fn likewise_where_forecasts_are_rare() {
+    check_worse_forecasts(3, 6);
+    check_worse_forecasts(12, 16);
+}
+
+#[test]
+fn errors_of_less_than_three_days_are_not_watched() {
+    let linborg = contract("linborg");
+    let rows = fleet(&linborg, 11, i64::MAX, 0);
+    let (baseline, calibration) = trained(&linborg, &rows, 8, 2, 1);
+    assert_eq!(calibration.error_series, 0);
+    let reports = replay(
+        &linborg,
+        &baseline,
+        &rows,
+        START + 10 * 24 * HOUR,
+        i64::MAX,
+        1,
+    );
+    let said = &reports[0].recommendation;
+    let expected = "The model's own error is not watched: 2.0 days were held out of its training, 3 are needed.";
+    assert!(said.contains(expected), "{said}");
+}
+
 #[test]
 fn less_than_three_days_tell_nothing_of_quiet_days() {
     let linborg = contract("linborg");
     let rows = fleet(&linborg, 2, i64::MAX, 0);
-    let (baseline, calibration) = trained(&linborg, &rows, 1, 1);
+    let (baseline, calibration) = trained(&linborg, &rows, 1, 1, 1);
     assert_eq!(calibration.level, None);
-    let reports = replay(&linborg, &baseline, &rows, START + 24 * HOUR);
+    let reports = replay(&linborg, &baseline, &rows, START + 24 * HOUR, i64::MAX, 1);
     assert!(
         reports
             .iter()
@@ -215,9 +303,16 @@ fn less_than_three_days_tell_nothing_of_quiet_days() {
 fn less_than_a_week_knows_the_hour_of_the_day_and_says_so() {
     let linborg = contract("linborg");
     let rows = fleet(&linborg, 6, i64::MAX, 0);
-    let (baseline, calibration) = trained(&linborg, &rows, 4, 1);
+    let (baseline, calibration) = trained(&linborg, &rows, 4, 1, 1);
     assert!(calibration.level.is_some());
-    let reports = replay(&linborg, &baseline, &rows, START + 5 * 24 * HOUR);
+    let reports = replay(
+        &linborg,
+        &baseline,
+        &rows,
+        START + 5 * 24 * HOUR,
+        i64::MAX,
+        1,
+    );
     assert!(reports.iter().all(|report| !report.alarm));
     assert!(
         reports[0].recommendation.contains("less than a week"),
@@ -279,4 +374,93 @@ fn rows_out_of_order_or_of_another_contract() {
         matches!(refused, Err(CalibrationError::Baseline(_))),
         "{refused:?}"
     );
+}
+
+/// Three weeks of three servers whose metrics vary but for swap, which is 0; then a day in which swap is `swap(bucket)`.
+fn never_varied(swap: impl Fn(i64) -> f32) -> (Baseline, Vec<DriftReport>) {
+    let linborg = contract("linborg");
+    let place = linborg.metric_index("swap_used_pct").unwrap();
+    let mut noise = Noise(5);
+    let border = START + 21 * 24 * HOUR;
+    let mut held = Vec::new();
+    for bucket in (START..border + 24 * HOUR).step_by(STEP as usize) {
+        for server in 0..3 {
+            let mut values: Vec<f32> = (0..linborg.num_metrics())
+                .map(|_| 40.0 + noise.normal() as f32)
+                .collect();
+            values[place] = if bucket < border { 0.0 } else { swap(bucket) };
+            held.push(Held {
+                server: format!("s{server}"),
+                profile: 0,
+                bucket,
+                values,
+            });
+        }
+    }
+    let known = support::rows(&held).filter(|row| row.bucket < border);
+    let (mut baseline, history) = Baseline::learn("b1", &linborg, known.clone());
+    calibrate(&linborg, &mut baseline, history, "m1", known, []).unwrap();
+    let reports = replay(&linborg, &baseline, &held, border, i64::MAX, i64::MAX);
+    (baseline, reports)
+}
+
+#[test]
+fn a_metric_that_never_varied_and_moves_is_an_alarm() {
+    let from = START + 21 * 24 * HOUR + 6 * HOUR;
+    let (_, reports) = never_varied(|bucket| if bucket < from { 0.0 } else { 80.0 });
+    let (before, after): (Vec<_>, Vec<_>) =
+        reports.into_iter().partition(|report| report.at <= from);
+    assert!(before.len() > 5 && before.iter().all(|report| !report.alarm));
+    let first = after.iter().find(|report| report.alarm).unwrap();
+    assert!(
+        first.at <= from + HOUR,
+        "{} min",
+        (first.at - from) / 60_000
+    );
+    let cause = &first.metrics[0];
+    assert_eq!(
+        (cause.metric.as_str(), cause.signal.as_str()),
+        ("swap_used_pct", "no variation")
+    );
+    assert!(
+        first
+            .recommendation
+            .contains("swap_used_pct (no variation in the baseline"),
+        "{}",
+        first.recommendation
+    );
+    assert!(after.last().unwrap().alarm);
+}
+
+#[test]
+fn one_glitch_of_a_metric_that_never_varied_is_none() {
+    let glitch = START + 21 * 24 * HOUR + 6 * HOUR;
+    let (_, reports) = never_varied(|bucket| if bucket == glitch { 80.0 } else { 0.0 });
+    assert!(reports.iter().all(|report| !report.alarm));
+}
+
+#[test]
+fn a_new_profile_must_stay_and_be_held_against_quiet_days() {
+    let linborg = contract("linborg");
+    let held = fleet(&linborg, 5, i64::MAX, 0);
+    let (baseline, _) = trained(&linborg, &held, 3, 1, 1);
+    let new = linborg.profiles.len() - 1;
+    let from = START + 4 * 24 * HOUR;
+    // The profile's six servers have rows in so many of the last buckets.
+    let report = |baseline: &Baseline, buckets: i64| {
+        let mut windows = Windows::new(Arc::clone(&linborg));
+        for bucket in (12 - buckets)..12 {
+            let at = from + bucket * STEP;
+            windows.add(&support::pane(&linborg, baseline, 0, new, at, &[40.0; 6]));
+        }
+        judged(&mut windows, baseline, from + HOUR)
+    };
+    assert!(!report(&baseline, 5).alarm);
+    let stays = report(&baseline, 6);
+    assert!(stays.alarm && stays.status == "critical", "{stays:?}");
+    assert_eq!(stays.metrics[0].signal, "new");
+    // Where no level is known nothing is an alarm.
+    let (unknown, _) = trained(&linborg, &held, 1, 1, 1);
+    let silent = report(&unknown, 12);
+    assert!(!silent.alarm && silent.status == "healthy", "{silent:?}");
 }

@@ -202,3 +202,35 @@ fn one_server_is_judged_by_its_own_mean() {
     // One server has no spread between servers.
     assert!(first.metrics.iter().all(|metric| metric.signal != "spread"));
 }
+
+#[test]
+fn a_profile_without_one_of_five_servers_is_not_judged_and_named() {
+    let linborg = contract("linborg");
+    let mut fleet = Fleet::new(START, 5);
+    let before = fleet.days(5);
+    let baseline = learned(&linborg, &before);
+    let mut day = fleet.days(1);
+    // The last server is gone after noon.
+    let noon = START + 5 * DAY + 12 * HOUR;
+    day.retain(|(bucket, server, _)| *bucket < noon || *server != 4);
+    let mut windows = Windows::new(Arc::clone(&linborg));
+    for pane in panes(&linborg, &baseline, &before) {
+        windows.add(&pane);
+    }
+    for pane in panes(&linborg, &baseline, &day) {
+        windows.add(&pane);
+    }
+    let whole = judged(&mut windows, &baseline, noon);
+    assert!(!whole.recommendation.contains("Not judged"));
+    let partial = judged(&mut windows, &baseline, noon + HOUR);
+    let name = &linborg.profiles[0].name;
+    let expected = format!(
+        "Not judged while more than a tenth of the day's servers are missing: {name} (4 of 5 servers)."
+    );
+    assert!(
+        partial.recommendation.contains(&expected),
+        "{}",
+        partial.recommendation
+    );
+    assert!(whole.confidence > 0.9 && partial.confidence == 0.0 && !partial.alarm);
+}

@@ -200,6 +200,7 @@ impl Demo<'_> {
             resume: None,
             origin: training::Origin::simulated("forewarn demo"),
             checkpoint: None,
+            forecast_every: ctx.config.forecast.every,
         };
         let mut bar = self.account.progress("training");
         let shutdown = self.shutdown.clone();

@@ -3,6 +3,7 @@
 //! * `backtest`: one's own history through the code of the drift role.
 //! * `build`: data → candidate (weights, baseline, facts for the gates); blocking.
 //! * `checkpoint`: the file that a training goes on from.
+//! * `issued`: the forecasts that would have been issued over data.
 //! * `gates`: may the candidate be served? Pure.
 //! * `origin`: where its data come from, and what may be claimed for it.
 //! * `report`: what people read of it.
@@ -16,6 +17,7 @@ mod build;
 mod checkpoint;
 mod command;
 mod gates;
+mod issued;
 mod loading;
 mod origin;
 mod report;

@@ -7,6 +7,7 @@ use super::history::{BucketSums, Signal};
 use super::scan::Noise;
 use super::season::{Resolution, Season};
 use super::tail::Tail;
+use crate::sums::HORIZON_MINUTES;
 
 /// How far back a step may have begun, in buckets.
 pub const WINDOW: usize = 288;
@@ -22,8 +23,20 @@ pub const ALARMS_PER_DAY: f64 = 1.0 / 150.0;
 pub const HOLD: usize = 36;
 /// Buckets before the last that a verdict rests on.
 pub const MEMORY: usize = WINDOW + OF + HOLD;
-/// A bucket with fewer than this share of the window's servers is a gap: others are missing, and their mean with them.
+/// A bucket with fewer than this share of the window's servers is a gap: others are missing, and their mean with them. The window is the
+/// day: held against the last few hours only, a server that is down for a morning would soon be forgotten, and the mean of those that
+/// are left taken for a step.
 const MIN_SERVERS: f64 = 0.9;
+
+/// Days without which nothing is known of quiet days, nor of the errors on them.
+pub const MIN_DAYS: usize = 3;
+
+/// Whether a series of so many days, from its first value to its last, tells what quiet days do. Three hours may be missing: the first
+/// forecasts come due half an hour after they are issued, and at each N-th bucket only.
+#[must_use]
+pub fn are_enough(days: f64) -> bool {
+    days + 0.125 >= MIN_DAYS as f64
+}
 
 /// One signal of one cell on quiet days.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +59,16 @@ pub struct SignalModel {
     pub scale: f64,
 }
 
+impl SignalModel {
+    /// Whether a bucket is one of those that the signal was learnt on. Errors of a large fleet are learnt at each N-th bucket, when a
+    /// forecast that was issued half an hour before comes due; the others, which have not its noise, are left out.
+    pub(super) fn is_due(&self, bucket: i64, step_ms: i64) -> bool {
+        let lag = i64::try_from(self.noise.lag).unwrap_or(1).max(1);
+        let ahead = i64::from(HORIZON_MINUTES[0]) * 60_000 / step_ms;
+        self.signal != Signal::Error || (bucket / step_ms - ahead).rem_euclid(lag) == 0
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detector {
@@ -55,6 +78,8 @@ pub struct Detector {
     pub resolution: Resolution,
     /// Days that quiet was learnt on.
     pub days: usize,
+    /// Days that were held out, on which forecasts could be judged; `None` where it is not known.
+    pub held_out_days: Option<f64>,
     /// What quiet days reach; `None`: too few to say, and nothing is judged.
     pub tail: Option<Tail>,
     /// By cell and signal.
@@ -68,6 +93,9 @@ pub struct DetectorHead {
     pub resolution: Resolution,
     /// As [`Detector::days`].
     pub days: usize,
+    /// As [`Detector::held_out_days`].
+    #[serde(default)]
+    pub held_out_days: Option<f64>,
     /// As [`Detector::tail`].
     pub tail: Option<Tail>,
 }
@@ -79,6 +107,7 @@ impl Detector {
         DetectorHead {
             resolution: self.resolution,
             days: self.days,
+            held_out_days: self.held_out_days,
             tail: self.tail,
         }
     }
@@ -96,9 +125,17 @@ impl Detector {
             step_ms,
             resolution: head.resolution,
             days: head.days,
+            held_out_days: head.held_out_days,
             tail: head.tail,
             models,
         }
+    }
+
+    /// Metrics of profiles whose forecast errors are watched.
+    #[must_use]
+    pub fn num_error_series(&self) -> usize {
+        let models = self.models.iter();
+        models.filter(|model| model.signal == Signal::Error).count()
     }
 
     /// The evidence that is an alarm; `None` where quiet days are not known.
@@ -121,11 +158,16 @@ pub(super) fn count_of(sums: &BucketSums, signal: Signal) -> i64 {
     }
 }
 
+/// Whether so many servers of a bucket are enough beside the most of the window.
+pub(crate) fn is_whole(servers: i64, most: i64) -> bool {
+    servers as f64 >= MIN_SERVERS * most as f64
+}
+
 /// Makes gaps of buckets in which servers are missing.
 pub(super) fn leave_out_partial(values: &mut [f64], counts: &[i64]) {
-    let most = counts.iter().copied().max().unwrap_or(0) as f64;
+    let most = counts.iter().copied().max().unwrap_or(0);
     for (value, &n) in values.iter_mut().zip(counts) {
-        if (n as f64) < MIN_SERVERS * most {
+        if !is_whole(n, most) {
             *value = f64::NAN;
         }
     }

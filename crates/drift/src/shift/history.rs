@@ -106,7 +106,7 @@ impl BucketSums {
 }
 
 /// All buckets of the baseline by cell; at most [`MAX_BUCKETS`], the newest.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// By bucket's start, ms: one entry per profile × metric.
     pub(crate) buckets: BTreeMap<i64, Vec<BucketSums>>,
@@ -141,6 +141,18 @@ impl History {
             .entry(bucket)
             .or_insert_with(|| vec![BucketSums::default(); cells]);
         Some(sums)
+    }
+
+    /// Adds what another part of the rows gave.
+    pub(crate) fn merge(&mut self, other: &History) {
+        for (&bucket, more) in &other.buckets {
+            let Some(sums) = self.bucket(bucket) else {
+                continue;
+            };
+            for (sums, more) in sums.iter_mut().zip(more) {
+                sums.add(more);
+            }
+        }
     }
 
     /// Cells of a bucket.

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 
 use super::detector::{
-    Detector, OF, SignalModel, WINDOW, count_of, leave_out_partial, persisting, weight_at,
+    ALARMS_PER_DAY, Detector, OF, SignalModel, WINDOW, are_enough, count_of, leave_out_partial,
+    persisting, weight_at,
 };
 use super::history::{BucketSums, History, MAX_BUCKETS, Signal};
-use super::scan::{self, Noise, scan};
+use super::scan::{self, Noise, lag_of, scan};
 use super::season::{self, Resolution, Season, bucket_hour};
 use super::tail::Tail;
 use crate::measures::{median, varies};
-
-/// Days without which nothing is known of quiet days.
-const MIN_DAYS: usize = 3;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
 const WEEK_DAYS: usize = 7;
@@ -30,6 +28,7 @@ impl Detector {
             step_ms,
             resolution,
             days: times.days(),
+            held_out_days: None,
             tail: None,
             models: Vec::new(),
         };
@@ -75,14 +74,35 @@ impl Detector {
         else {
             return;
         };
-        let mut pooled = Vec::new();
         for (model, days) in self.models.iter_mut().zip(maxima) {
             let n = days.len() as f64;
             let own = (n * of_days(days).unwrap_or(usual) + PRIOR_DAYS * usual) / (n + PRIOR_DAYS);
             model.scale = (own / usual).max(1.0);
-            pooled.extend(days.iter().map(|maximum| maximum / model.scale));
         }
-        self.tail = Tail::fit(&pooled);
+        // An incident is an error of every forecast that did not see it come: the tail of errors may be heavier than that of values.
+        let errors = self.level_of(maxima, |signal| signal == Signal::Error);
+        let others = self.level_of(maxima, |signal| signal != Signal::Error);
+        if let Some((errors, others)) = errors.zip(others) {
+            let models = self.models.iter_mut();
+            for model in models.filter(|model| model.signal == Signal::Error) {
+                model.scale *= (errors / others).max(1.0);
+            }
+        }
+        self.tail = self.tail_of(maxima, |_| true);
+    }
+
+    /// The tail of some signals, scaled.
+    fn tail_of(&self, maxima: &[Vec<f64>], is_of: impl Fn(Signal) -> bool) -> Option<Tail> {
+        let models = self.models.iter().zip(maxima);
+        let scaled = models
+            .filter(|(model, _)| is_of(model.signal))
+            .flat_map(|(model, days)| days.iter().map(|maximum| maximum / model.scale));
+        Tail::fit(&scaled.collect::<Vec<_>>())
+    }
+
+    fn level_of(&self, maxima: &[Vec<f64>], is_of: impl Fn(Signal) -> bool) -> Option<f64> {
+        let tail = self.tail_of(maxima, is_of)?;
+        Some(tail.level(ALARMS_PER_DAY, self.models.len()))
     }
 }
 
@@ -150,12 +170,12 @@ struct Folds {
 }
 
 impl Folds {
-    /// Over the steps from the first value to the last; `None` for less than [`MIN_DAYS`].
+    /// Over the steps from the first value to the last; `None` where they are not [enough](are_enough).
     fn of(values: &[f64], times: &Times) -> Option<Folds> {
         let first = values.iter().position(|value| value.is_finite())?;
         let last = values.iter().rposition(|value| value.is_finite())?;
         let (steps, a_day) = (last - first + 1, times.steps_a_day());
-        if steps < MIN_DAYS * a_day {
+        if !are_enough(steps as f64 / a_day as f64) {
             return None;
         }
         let length = if steps >= 2 * WEEK_DAYS * a_day {
@@ -213,7 +233,7 @@ impl Series {
             }
         }
         let present = values.iter().filter(|value| value.is_finite()).count();
-        (present >= WINDOW).then_some(Series { unit, values })
+        (present * lag_of(&values) >= WINDOW).then_some(Series { unit, values })
     }
 
     /// Season and noise of the steps that `keep` names; `None` where nothing varies.
@@ -314,7 +334,7 @@ impl HeldOut {
         }
         let excesses = days
             .values()
-            .filter(|(n, _)| 2 * n >= WINDOW)
+            .filter(|(n, _)| 2 * n * noise.lag >= WINDOW)
             .map(|(n, total)| (total / *n as f64).powi(2) - noise.variance_of_mean(*n));
         let (n, sum, squares) = excesses.fold((0.0, 0.0, 0.0), |(n, sum, squares), excess| {
             (n + 1.0, sum + excess, squares + excess * excess)

@@ -7,9 +7,10 @@
 //! 1995). Weighing by the noise's own correlation is what makes the scan fast: what jumps further than noise does in five
 //! minutes is seen at once, what moves slower is summed up.
 //!
-//! A step must stay: one that the last half hour does not confirm is a spike and does not count. A gap of k steps is a lag of k.
+//! A step must stay: one that the last half hour does not confirm is a spike and does not count. A gap of k steps is a lag of k; where
+//! all values are k steps apart (errors of forecasts that are issued at each k-th bucket), half an hour is k times as long.
 
-/// A step that began less than this many buckets ago (half an hour) is not yet told from a spike.
+/// A step that began less than this many values ago (half an hour) is not yet told from a spike.
 pub const MIN_LENGTH: usize = 6;
 
 /// A residual counts as at most so many standard deviations, and what is new in it as at most so many of its own: an incident of one
@@ -17,8 +18,12 @@ pub const MIN_LENGTH: usize = 6;
 const MOST_SD: f64 = 4.0;
 const MOST_NEW_SD: f64 = 6.5;
 
-/// The last buckets (half an hour), in which a step must still be there.
-const RECENT: usize = 6;
+/// The last values (half an hour), in which a step must still be there.
+pub(crate) const RECENT: usize = 6;
+
+/// Values without which nothing is known of a noise, and the part of a day that they must fill.
+const MIN_NOISE_VALUES: usize = 24;
+const MIN_NOISE_STEPS: usize = 144;
 
 /// The noise of a series.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -27,49 +32,69 @@ pub struct Noise {
     pub rho: f64,
     /// Variance.
     pub variance: f64,
+    /// Steps from one value to the next, 1 to [`MAX_LAG`].
+    pub lag: usize,
 }
 
 /// A correlation above it cannot be told from a walk with three weeks of data.
 pub const MAX_RHO: f64 = 0.995;
 
+/// Most steps between two values: an hour. Of fewer a day a step could not be told from noise within the day.
+pub const MAX_LAG: usize = 12;
+
+/// Steps from one value to the next, NaN for none: the smallest lag at which a quarter of the values have another, so that holes in a
+/// dense series do not make it a coarse one; 1 where there is none up to [`MAX_LAG`].
+pub(crate) fn lag_of(values: &[f64]) -> usize {
+    let present = values.iter().filter(|value| value.is_finite()).count();
+    let pairs = |lag: usize| {
+        let pairs = values.iter().zip(values.iter().skip(lag));
+        pairs
+            .filter(|(a, b)| a.is_finite() && b.is_finite())
+            .count()
+    };
+    let mut lags = 1..=MAX_LAG;
+    lags.find(|&lag| 4 * pairs(lag) >= present.max(1))
+        .unwrap_or(1)
+}
+
 impl Noise {
-    /// Moments of residuals on the grid, NaN for a gap; `None` where fewer than a day is there, or nothing varies.
+    /// Moments of residuals on the grid, NaN for a gap; `None` where fewer than half a day is there, or nothing varies. The correlation is
+    /// that of the smallest lag at which there are values, to the root of the lag.
     #[must_use]
     pub fn fit(residuals: &[f64]) -> Option<Noise> {
         let present = residuals.iter().filter(|value| value.is_finite());
         let (n, squares) = present.fold((0_usize, 0.0), |(n, sum), value| {
             (n + 1, sum + value * value)
         });
+        let lag = lag_of(residuals);
         let variance = squares / n.max(1) as f64;
-        if n < 144 || variance.is_nan() || variance <= 0.0 {
+        let is_enough = n >= MIN_NOISE_VALUES && n * lag >= MIN_NOISE_STEPS;
+        if !is_enough || variance.is_nan() || variance <= 0.0 {
             return None;
         }
-        let (mut pairs, mut products, mut squares) = (0_usize, 0.0, 0.0);
-        for pair in residuals.windows(2) {
-            if let [a, b] = pair
-                && a.is_finite()
-                && b.is_finite()
-            {
-                pairs += 1;
+        let (mut products, mut squares) = (0.0, 0.0);
+        for (a, b) in residuals.iter().zip(residuals.iter().skip(lag)) {
+            if a.is_finite() && b.is_finite() {
                 products += a * b;
                 squares += 0.5 * (a * a + b * b);
             }
         }
-        let rho = if pairs == 0 || squares <= 0.0 {
-            0.0
+        let carried = if squares > 0.0 {
+            (products / squares).max(0.0)
         } else {
-            products / squares
+            0.0
         };
         Some(Noise {
-            rho: rho.clamp(0.0, MAX_RHO),
+            rho: carried.powf(1.0 / lag as f64).min(MAX_RHO),
             variance,
+            lag,
         })
     }
 
-    /// The variance of a mean over `n` steps.
+    /// The variance of a mean of `n` values.
     #[must_use]
     pub fn variance_of_mean(&self, n: usize) -> f64 {
-        let (n, rho) = (n.max(1) as f64, self.rho);
+        let (n, rho) = (n.max(1) as f64, self.rho.powf(self.lag as f64));
         let correlated =
             (1.0 + rho) / (1.0 - rho) - 2.0 * rho * (1.0 - rho.powf(n)) / (n * (1.0 - rho).powi(2));
         self.variance / n * correlated
@@ -84,11 +109,13 @@ impl Noise {
         /// No hour is taken for much quieter than the usual.
         const LEAST: f64 = 0.7;
         let mut sums = vec![(PRIOR, PRIOR); super::season::HOURS];
-        let mut before = f64::NAN;
-        for (hour, value) in residuals {
-            let innovation = value - self.rho * before;
-            before = value;
-            let share = innovation * innovation / (self.variance * (1.0 - self.rho * self.rho));
+        let next = Lag::of(self, self.lag);
+        let mut before = [f64::NAN; MAX_LAG];
+        for (step, (hour, value)) in residuals.enumerate() {
+            // What stands there is as old as the lag.
+            let held = before.get_mut(step % self.lag.clamp(1, MAX_LAG));
+            let before = held.map_or(f64::NAN, |held| std::mem::replace(held, value));
+            let share = ((value - next.carried * before) * next.root).powi(2);
             if let Some(sum) = sums.get_mut(hour).filter(|_| share.is_finite()) {
                 *sum = (sum.0 + share, sum.1 + 1.0);
             }
@@ -124,8 +151,8 @@ pub struct Quiet<'a> {
 /// The strongest step in residuals (oldest first, NaN for a gap); `None` where too few are there or none stays.
 #[must_use]
 pub fn scan(residuals: &[f64], quiet: &Quiet<'_>) -> Option<Step> {
-    let recent = recent_mean(residuals)?;
-    let last_start = residuals.len().checked_sub(MIN_LENGTH)?;
+    let recent = recent_mean(residuals, quiet.noise.lag)?;
+    let last_start = residuals.len().checked_sub(MIN_LENGTH * quiet.noise.lag)?;
     let mut best: Option<(f64, Step)> = None;
     // Sums over what comes after τ.
     let (mut numerator, mut denominator) = (0.0, 0.0);
@@ -220,8 +247,8 @@ impl Lag {
     }
 }
 
-fn recent_mean(residuals: &[f64]) -> Option<f64> {
-    let last = residuals.get(residuals.len().saturating_sub(RECENT)..)?;
+fn recent_mean(residuals: &[f64], lag: usize) -> Option<f64> {
+    let last = residuals.get(residuals.len().saturating_sub(RECENT * lag)..)?;
     let present = last.iter().filter(|value| value.is_finite());
     let (n, sum) = present.fold((0_usize, 0.0), |(n, sum), value| (n + 1, sum + value));
     (2 * n >= RECENT).then(|| sum / n as f64)

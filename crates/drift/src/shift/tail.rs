@@ -40,6 +40,15 @@ impl Tail {
         })
     }
 
+    /// Whether a tail that was stored is one.
+    pub(crate) fn can_be(&self) -> bool {
+        let is_positive = |value: f64| value > 0.0 && value.is_finite();
+        is_positive(self.scale)
+            && is_positive(self.share)
+            && self.share <= 1.0
+            && self.from.is_finite()
+    }
+
     /// The level that one of `cells` reaches on a share `per_day` of quiet days.
     #[must_use]
     pub fn level(&self, per_day: f64, cells: usize) -> f64 {

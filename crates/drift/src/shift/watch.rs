@@ -64,7 +64,11 @@ impl Watch {
         let (mut residuals, mut counts, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for model in &detector.models {
             let sums = sums.get(model.cell).copied().unwrap_or_default();
-            let value = sums.value(model.signal, model.unit);
+            let value = if model.is_due(bucket, detector.step_ms) {
+                sums.value(model.signal, model.unit)
+            } else {
+                f64::NAN
+            };
             residuals.push(value - model.season.at(hour));
             counts.push(count_of(&sums, model.signal));
             weights.push(weight_at(&model.inflation, hour.0));

@@ -84,7 +84,8 @@ fn none(json: bool) -> Result<()> {
 
 fn trend(report: &DriftReport) -> &str {
     let of_score = report.trends.iter().find(|trend| trend.measure == "score");
-    of_score.map_or("stable", |trend| trend.trend.as_str())
+    // Raw reports have none: what is raw has no scale on which to have moved.
+    of_score.map_or("–", |trend| trend.trend.as_str())
 }
 
 fn status(report: &DriftReport, json: bool) -> Result<()> {

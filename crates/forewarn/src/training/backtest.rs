@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use contract::Contract;
 use contract::record::{DriftReport, MetricForecast, Prediction};
-use drift::{Baseline, PaneBuilder, PaneOutcome, ReportRequest, Row, RowOutcome, Windows};
+use drift::{Baseline, PaneBuilder, PaneOutcome, ReportRequest, RowOutcome, Windows};
 use serde::Serialize;
 
-use super::baseline::{Grid, forecasts_of};
+use super::baseline::Grid;
 use super::command::{device, find_model, read};
+use super::issued::{Due, Issued, MAX_FORECASTS, Plan};
 use super::loading;
 use crate::cli::BacktestArgs;
 use crate::commands::{App, output};
@@ -78,18 +79,16 @@ impl Forecaster {
         }
     }
 
-    /// One forecast an hour of each server from `from_ms` on, by time of issue.
-    fn forecasts(
-        &self,
-        contract: &Contract,
-        data: &tft::Dataset,
-        from_ms: i64,
-    ) -> Result<Vec<Prediction>> {
+    /// The forecasts of a plan, by time of issue.
+    fn forecasts<'a>(&'a self, contract: &'a Contract, plan: Plan<'a>) -> Issued<'a> {
         match self {
             Forecaster::Model { model, version } => {
-                forecasts_of(contract, model, version, data, from_ms)
+                Issued::by_model(contract, model, version, plan.due())
             }
-            Forecaster::Yesterday => Ok(yesterday(contract, data, from_ms)),
+            Forecaster::Yesterday => Issued::new(plan.due(), |batch| {
+                let made = batch.iter();
+                Ok(made.filter_map(|due| yesterday(contract, due)).collect())
+            }),
         }
     }
 }
@@ -116,93 +115,159 @@ pub(crate) async fn backtest_command(args: &BacktestArgs, app: &App) -> Result<(
     let policy = args.policy.unwrap_or(app.settings.drift.policy);
     let calibration = args.calibration.unwrap_or(app.settings.drift.calibration);
     let (baseline_days, json) = (args.baseline_days, app.json);
+    let every = app.settings.forecast.every;
     tokio::task::spawn_blocking(move || {
-        let rows = rows(&contract, &data);
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-            bail!("the data hold no row with a value");
+        let past = Past {
+            contract: &contract,
+            data: &data,
+            forecaster: &forecaster,
+            every,
         };
-        let border = first.bucket + (baseline_days * DAY_MS as f64) as i64;
+        let (first_ms, last_ms) = past.reach()?;
+        let border = first_ms + (baseline_days * DAY_MS as f64) as i64;
         let border = border - border.rem_euclid(contract.step_ms());
-        if last.bucket < border {
-            let there = (last.bucket - first.bucket + contract.step_ms()) as f64 / DAY_MS as f64;
+        if last_ms < border {
+            let there = (last_ms - first_ms + contract.step_ms()) as f64 / DAY_MS as f64;
             return Err(Refusal::new(format!(
                 "--baseline-days {baseline_days}: the data hold {there:.1} days; leave some of them to be judged"
             ))
             .into());
         }
-        let forecasts = forecaster.forecasts(&contract, &data, first.bucket)?;
-        let version = forecaster.version();
-        let baseline = learn(&contract, &rows, &forecasts, version, border)?;
+        let baseline = past.learn(first_ms, border)?;
         let request = ReportRequest {
             at_ms: border,
-            model_version: version,
+            model_version: forecaster.version(),
             policy,
             calibration,
         };
         let mut told = Told::new(json);
-        replay(&contract, &baseline, &rows, &forecasts, &request, &mut told)?;
+        past.replay(&baseline, &request, &mut told)?;
         told.finish(contract.step_ms())
     })
     .await
     .context("replay the data")?
 }
 
-/// All rows with a value, by bucket.
-fn rows<'a>(contract: &Contract, data: &'a tft::Dataset) -> Vec<Row<'a>> {
-    let grid = Grid::of(contract);
-    let all = data.series.iter().flat_map(|series| grid.rows(series));
-    let mut rows: Vec<Row<'a>> = all.collect();
-    rows.sort_by_key(|row| row.bucket);
-    rows
+/// The data, and who forecasts them.
+struct Past<'a> {
+    contract: &'a Arc<Contract>,
+    data: &'a tft::Dataset,
+    forecaster: &'a Forecaster,
+    /// At each N-th bucket.
+    every: u64,
 }
 
-/// The baseline of the rows before `border`.
-fn learn(
-    contract: &Arc<Contract>,
-    rows: &[Row<'_>],
-    forecasts: &[Prediction],
-    version: &str,
-    border: i64,
-) -> Result<Baseline> {
-    let before = rows.iter().take_while(|row| row.bucket < border);
-    let (mut baseline, history) = Baseline::learn("backtest", contract, before.clone().copied());
-    let known = forecasts.iter().take_while(|made| made.issued_at < border);
-    drift::calibrate(
-        contract,
-        &mut baseline,
-        history,
-        version,
-        before.copied(),
-        known.cloned(),
-    )
-    .context("calibrate the drift baseline")?;
-    Ok(baseline)
+impl<'a> Past<'a> {
+    /// The first and the last bucket with a value.
+    fn reach(&self) -> Result<(i64, i64)> {
+        let grid = Grid::of(self.contract);
+        let rows = self.data.series.iter().flat_map(|series| grid.rows(series));
+        let reach = rows.fold(None, |reach: Option<(i64, i64)>, row| {
+            let (first, last) = reach.unwrap_or((row.bucket, row.bucket));
+            Some((first.min(row.bucket), last.max(row.bucket)))
+        });
+        reach.context("the data hold no row with a value")
+    }
+
+    /// Forecasts from a time on. The same buckets whatever the time: the baseline is held against what was forecast as often. A model
+    /// forecasts a large fleet less often, once an hour at least.
+    fn forecasts(&self, first_ms: i64, from_ms: i64) -> Issued<'a> {
+        let plan = Plan::new(self.contract, self.data, first_ms, self.every);
+        let plan = match self.forecaster {
+            Forecaster::Model { .. } => plan.rarer(MAX_FORECASTS),
+            Forecaster::Yesterday => plan,
+        };
+        self.forecaster.forecasts(self.contract, plan.from(from_ms))
+    }
+
+    /// The baseline of the rows before `border`.
+    fn learn(&self, first_ms: i64, border: i64) -> Result<Baseline> {
+        let grid = Grid::of(self.contract);
+        let (rows, _) = grid.by_time(self.data, first_ms);
+        let before = rows.take_while(|row| row.bucket < border);
+        let (mut baseline, history) = Baseline::learn("backtest", self.contract, before.clone());
+        let mut forecasts = self.forecasts(first_ms, first_ms);
+        let known = forecasts.by_ref();
+        drift::calibrate(
+            self.contract,
+            &mut baseline,
+            history,
+            self.forecaster.version(),
+            before,
+            known.take_while(|made| made.issued_at < border),
+        )
+        .context("calibrate the drift baseline")?;
+        forecasts.finish()?;
+        Ok(baseline)
+    }
+
+    /// Feeds the builder and the windows from a day and more before the first evaluation on, as the role would.
+    fn replay(
+        &self,
+        baseline: &Baseline,
+        request: &ReportRequest<'_>,
+        told: &mut Told,
+    ) -> Result<()> {
+        let contract = self.contract;
+        let step_ms = contract.step_ms();
+        let memory = i64::try_from(drift::shift::detector::MEMORY).unwrap_or(0) * step_ms;
+        let from = request.at_ms - memory;
+        let shared = Arc::new(baseline.clone());
+        let mut builder = PaneBuilder::new(Arc::clone(contract), shared, 0, None)?;
+        let mut judged = Evaluations {
+            windows: Windows::new(Arc::clone(contract)),
+            baseline,
+            request,
+            next: request.at_ms,
+            step_ms,
+        };
+        let (first_ms, _) = self.reach()?;
+        let mut issued = self.forecasts(first_ms, from - 8 * HOUR_MS);
+        let mut forecasts = issued.by_ref().peekable();
+        let (rows, _) = Grid::of(contract).by_time(self.data, from);
+        let mut newest: Option<i64> = None;
+        for (row, position) in rows.zip(1..) {
+            if newest.is_none_or(|newest| row.bucket > newest) {
+                if newest.is_some() || row.bucket >= request.at_ms {
+                    judged.reach(&mut builder, row.bucket, told)?;
+                }
+                while let Some(made) = forecasts.next_if(|made| made.issued_at <= row.bucket) {
+                    builder.forecast(&made);
+                }
+                newest = Some(row.bucket);
+            }
+            match builder.row(row.server, row.profile, row.bucket, position, row.values) {
+                RowOutcome::Counted | RowOutcome::Repeat => {}
+                other => bail!(
+                    "a row of {} at {} is not counted: {other:?}",
+                    row.server,
+                    output::time(row.bucket)
+                ),
+            }
+        }
+        issued.finish()?;
+        match newest {
+            Some(newest) => judged.reach(&mut builder, newest + step_ms, told),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Feeds the builder and the windows from a day and more before the first evaluation on, as the role would.
-fn replay(
-    contract: &Arc<Contract>,
-    baseline: &Baseline,
-    rows: &[Row<'_>],
-    forecasts: &[Prediction],
-    request: &ReportRequest<'_>,
-    told: &mut Told,
-) -> Result<()> {
-    let step_ms = contract.step_ms();
-    let memory = i64::try_from(drift::shift::detector::MEMORY).unwrap_or(0) * step_ms;
-    let from = request.at_ms - memory;
-    let shared = Arc::new(baseline.clone());
-    let mut builder = PaneBuilder::new(Arc::clone(contract), shared, 0, None)?;
-    let mut windows = Windows::new(Arc::clone(contract));
-    let mut forecasts = forecasts
-        .iter()
-        .skip_while(|made| made.issued_at < from - 8 * HOUR_MS)
-        .peekable();
-    let mut next = request.at_ms;
-    let rows = rows.iter().filter(|row| row.bucket >= from);
-    let mut reach = |builder: &mut PaneBuilder, bucket: i64| -> Result<()> {
+/// One report after the other.
+struct Evaluations<'a> {
+    windows: Windows,
+    baseline: &'a Baseline,
+    request: &'a ReportRequest<'a>,
+    /// The end of the next.
+    next: i64,
+    step_ms: i64,
+}
+
+impl Evaluations<'_> {
+    /// All that end up to a bucket: at each step, hourly where a hole in the data is longer than the day that a report looks back.
+    fn reach(&mut self, builder: &mut PaneBuilder, bucket: i64, told: &mut Told) -> Result<()> {
         for pane in builder.close_before(bucket) {
-            match windows.add(&pane) {
+            match self.windows.add(&pane) {
                 PaneOutcome::Added | PaneOutcome::Replaced => {}
                 other => bail!(
                     "a pane at {} is not counted: {other:?}",
@@ -210,41 +275,16 @@ fn replay(
                 ),
             }
         }
-        // A hole in the data is a day's evaluations at most; then they go on where the data do.
-        next = next.max(bucket - DAY_MS);
-        while next <= bucket {
+        while self.next <= bucket {
             let request = ReportRequest {
-                at_ms: next,
-                ..*request
+                at_ms: self.next,
+                ..*self.request
             };
-            told.tell(&windows.report(&request, baseline)?)?;
-            next += step_ms;
+            told.tell(&self.windows.report(&request, self.baseline)?)?;
+            let is_far = bucket - self.next > DAY_MS;
+            self.next += if is_far { HOUR_MS } else { self.step_ms };
         }
         Ok(())
-    };
-    let mut newest: Option<i64> = None;
-    for (row, position) in rows.zip(1..) {
-        if newest.is_none_or(|newest| row.bucket > newest) {
-            if newest.is_some() || row.bucket >= request.at_ms {
-                reach(&mut builder, row.bucket)?;
-            }
-            while let Some(made) = forecasts.next_if(|made| made.issued_at <= row.bucket) {
-                builder.forecast(made);
-            }
-            newest = Some(row.bucket);
-        }
-        match builder.row(row.server, row.profile, row.bucket, position, row.values) {
-            RowOutcome::Counted | RowOutcome::Repeat => {}
-            other => bail!(
-                "a row of {} at {} is not counted: {other:?}",
-                row.server,
-                output::time(row.bucket)
-            ),
-        }
-    }
-    match newest {
-        Some(newest) => reach(&mut builder, newest + step_ms),
-        None => Ok(()),
     }
 }
 
@@ -352,53 +392,41 @@ fn print(line: &impl Serialize) -> Result<()> {
     std::io::stdout().write_all(&text).context("write a line")
 }
 
-/// The value of the same time yesterday for each step, NaN where there was none.
-fn yesterday(contract: &Contract, data: &tft::Dataset, from_ms: i64) -> Vec<Prediction> {
+/// The value of the same time yesterday for each step, NaN where there was none; `None` on the first day.
+fn yesterday(contract: &Contract, due: &Due<'_>) -> Option<Prediction> {
+    let (series, end) = *due;
     let (step_ms, metrics) = (contract.step_ms(), contract.num_metrics());
     let a_day = usize::try_from(DAY_MS / step_ms).unwrap_or(1);
-    let an_hour = usize::try_from(HOUR_MS / step_ms).unwrap_or(1).max(1);
-    let mut made = Vec::new();
-    for series in &data.series {
-        let steps = series.values.len() / metrics.max(1);
-        for end in (a_day..steps).step_by(an_hour) {
-            let issued_at = series.start_ms + i64::try_from(end).unwrap_or(0) * step_ms;
-            if issued_at < from_ms {
-                continue;
-            }
-            let values = |metric: usize| -> Vec<f32> {
-                (0..contract.horizon_steps)
-                    .map(|step| {
-                        let then = end + step - a_day;
-                        let value = series.values.get(then * metrics + metric);
-                        value.copied().unwrap_or(f32::NAN)
-                    })
-                    .collect()
-            };
-            made.push(Prediction {
-                server: series.server.clone(),
-                issued_at,
-                step_seconds: i32::try_from(contract.step_seconds).unwrap_or(i32::MAX),
-                model_version: YESTERDAY.to_owned(),
-                contract: contract.fingerprint().to_owned(),
-                context_rows: i32::try_from(a_day).unwrap_or(i32::MAX),
-                forecasts: contract
-                    .metrics
-                    .iter()
-                    .enumerate()
-                    .map(|(index, metric)| {
-                        let p50 = values(index);
-                        MetricForecast {
-                            metric: metric.name.clone(),
-                            p10: p50.clone(),
-                            p90: p50.clone(),
-                            p50,
-                        }
-                    })
-                    .collect(),
-                risks: Vec::new(),
-            });
-        }
-    }
-    made.sort_by_key(|prediction| prediction.issued_at);
-    made
+    let first = end.checked_sub(a_day)?;
+    let values = |metric: usize| -> Vec<f32> {
+        (first..first + contract.horizon_steps)
+            .map(|step| {
+                let value = series.values.get(step * metrics + metric);
+                value.copied().unwrap_or(f32::NAN)
+            })
+            .collect()
+    };
+    Some(Prediction {
+        server: series.server.clone(),
+        issued_at: series.start_ms + i64::try_from(end).unwrap_or(0) * step_ms,
+        step_seconds: i32::try_from(contract.step_seconds).unwrap_or(i32::MAX),
+        model_version: YESTERDAY.to_owned(),
+        contract: contract.fingerprint().to_owned(),
+        context_rows: i32::try_from(a_day).unwrap_or(i32::MAX),
+        forecasts: contract
+            .metrics
+            .iter()
+            .enumerate()
+            .map(|(index, metric)| {
+                let p50 = values(index);
+                MetricForecast {
+                    metric: metric.name.clone(),
+                    p10: p50.clone(),
+                    p90: p50.clone(),
+                    p50,
+                }
+            })
+            .collect(),
+        risks: Vec::new(),
+    })
 }

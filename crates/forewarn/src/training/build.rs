@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) origin: Origin,
     /// Where it leaves off, and goes on if it was broken off before.
     pub(crate) checkpoint: Option<CheckpointFile>,
+    /// `forecast.every`: how often its errors will be seen.
+    pub(crate) forecast_every: u64,
 }
 
 /// A trained model that is not registered yet.
@@ -45,6 +47,8 @@ pub(crate) struct Candidate {
     pub(crate) info: tft::TrainingInfo,
     /// What may be claimed of it, in sentences.
     pub(crate) claims: Vec<String>,
+    /// Why its own error is not watched, where it is not.
+    pub(crate) unwatched: Option<String>,
     pub(crate) facts: Facts,
     /// File name → bytes, as they go into the registry.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
@@ -65,8 +69,16 @@ pub(crate) fn build(
     let weights = trained.model.save().context("write the model")?;
     let version = lake::registry::version_name(job.now_ms, &weights);
     let held_out_ms = trained.info.validation.from_ms;
-    let (baseline, calibration) =
-        baseline::build(contract, &trained.judged, &version, &job.data, held_out_ms)?;
+    let (baseline, calibration) = baseline::build(
+        contract,
+        &trained.judged,
+        &version,
+        &job.data,
+        held_out_ms,
+        job.forecast_every,
+    )?;
+    let unwatched = (calibration.error_series == 0)
+        .then(|| drift::unwatched_error(Some(calibration.held_out_days)));
     let facts = facts(&job, &trained, &weights)?;
     let simulated = match &job.resume {
         Some(before) => before.simulated.then(job.origin.simulated),
@@ -98,6 +110,9 @@ pub(crate) fn build(
             json!({
                 "days": calibration.days,
                 "series": calibration.series,
+                "error_series": calibration.error_series,
+                "held_out_days": calibration.held_out_days,
+                "unwatched": unwatched,
                 "alarm_level": calibration.level,
             }),
         );
@@ -135,6 +150,7 @@ pub(crate) fn build(
         version,
         info: trained.info,
         claims,
+        unwatched,
         facts,
         files,
     })

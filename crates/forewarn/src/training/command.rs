@@ -70,6 +70,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             ..origin
         },
         checkpoint: checkpoint.clone(),
+        forecast_every: app.settings.forecast.every,
     };
     let bar = progress_bar(app.json);
     let (watched, stop) = (bar.clone(), shutdown.clone());
@@ -133,6 +134,7 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
             "device": devices,
             "seconds": info.seconds,
             "claims": candidate.claims,
+            "unwatched": candidate.unwatched,
         }));
     }
     output::line(&format!(
@@ -147,7 +149,8 @@ pub(crate) async fn train_command(args: &TrainArgs, app: &App) -> Result<()> {
         info.seconds,
         info.final_val_loss,
     ))?;
-    output::text(&sentences(&candidate.claims))
+    output::text(&sentences(&candidate.claims))?;
+    candidate.unwatched.as_deref().map_or(Ok(()), output::line)
 }
 
 /// Promotes the first model; `false` where another was promoted while it was trained.

@@ -39,7 +39,8 @@ pub(crate) enum DriftCommand {
 pub(crate) struct BacktestArgs {
     #[command(flatten)]
     pub(crate) input: DataArgs,
-    /// Version in the registry, or path of a model, whose errors are judged
+    /// Version in the registry, or path of a model, whose errors are judged; it forecasts as often as forecast.every says, a large
+    /// fleet less often, once an hour at least
     #[arg(
         long,
         value_name = "VERSION|PATH",

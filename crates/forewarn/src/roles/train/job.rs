@@ -335,6 +335,7 @@ impl Worker {
             resume,
             origin: training::Origin::default(),
             checkpoint,
+            forecast_every: self.ctx.config.forecast.every,
         }
     }
 
