@@ -48,7 +48,9 @@ impl Baseline {
             servers: Default::default(),
         };
         let hours = of_parts(parts, |rows| baseline.gather_hours(contract, rows));
-        let hours = merged(baseline.no_hours(), hours, merge_hours);
+        let hours = merged(baseline.no_hours(), hours, |all, part| {
+            merge_hours(all, part);
+        });
         baseline.set_hours(hours);
         baseline.learn_seasons(contract, &gathered.history);
         baseline.learn_servers(contract, parts.iter().flat_map(Clone::clone));
@@ -164,7 +166,7 @@ fn merged<T>(mut all: T, parts: Vec<T>, merge: impl Fn(&mut T, &T)) -> T {
     all
 }
 
-fn merge_hours(all: &mut Vec<Vec<HourSums>>, part: &Vec<Vec<HourSums>>) {
+fn merge_hours(all: &mut [Vec<HourSums>], part: &[Vec<HourSums>]) {
     for (all, part) in all.iter_mut().zip(part) {
         all.resize_with(all.len().max(part.len()), HourSums::default);
         for (all, part) in all.iter_mut().zip(part) {
