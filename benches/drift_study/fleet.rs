@@ -1,5 +1,6 @@
 //! The fleet of the study: nothing but noise, season and one change.
 
+use drift::fixed::term;
 use drift::shift::history::BucketSums;
 
 pub(crate) const STEP_MS: i64 = 300_000;
@@ -10,6 +11,8 @@ pub(crate) const METRICS: usize = 13;
 const PROFILES: [[usize; 7]; 2] = [[20, 15, 25, 5, 10, 8, 7], [4, 3, 5, 2, 2, 2, 2]];
 /// The profile and metric that change.
 pub(crate) const CHANGED: (usize, usize) = (2, 0);
+/// Errors are those of held-out days, the last fifth of the baseline's 21, and of those after it.
+const ERRORS_FROM_STEP: usize = 21 * STEPS_A_DAY * 4 / 5;
 /// Share of the variance that all servers of a metric have in common.
 const SHARED: f64 = 0.1;
 /// Monday 2026-01-05T00:00:00Z.
@@ -132,6 +135,10 @@ pub(crate) struct Fleet {
     own: Vec<f64>,
     /// What was said last, by server and metric.
     values: Vec<f32>,
+    /// Errors of forecasts, by server and metric.
+    errors: Vec<f64>,
+    /// Of their own: the values of a seed stay what they were without errors.
+    error_noise: Noise,
     step: usize,
     changed_steps: usize,
     noise: Noise,
@@ -156,6 +163,11 @@ impl Fleet {
         Fleet {
             rho,
             season,
+            errors: vec![0.0; METRICS * profiles.len()],
+            error_noise: Noise {
+                state: !seed,
+                spare: None,
+            },
             values: vec![0.0; METRICS * profiles.len()],
             profiles,
             shared,
@@ -195,6 +207,20 @@ impl Fleet {
         }
     }
 
+    /// An error of each server, as autoregressive as its values, of a standard deviation of half of theirs.
+    fn count_errors(&mut self, sums: &mut [BucketSums]) {
+        let innovation = (1.0 - self.rho * self.rho).sqrt();
+        for (place, error) in self.errors.iter_mut().enumerate() {
+            *error = self.rho * *error + innovation * self.error_noise.normal();
+            let profile = self.profiles.get(place / METRICS).copied();
+            let cell = profile.map(|profile| profile * METRICS + place % METRICS);
+            if let Some(sums) = cell.and_then(|cell| sums.get_mut(cell)) {
+                sums.errors += 1;
+                sums.error_sum += term(5.0 * error.abs());
+            }
+        }
+    }
+
     /// One step of all servers into `sums`, by cell.
     pub(crate) fn step(&mut self, change: Change, sums: &mut [BucketSums]) {
         let at = self.now_ms();
@@ -227,6 +253,9 @@ impl Fleet {
             }
         }
         self.step += 1;
+        if self.step > ERRORS_FROM_STEP {
+            self.count_errors(sums);
+        }
         self.changed_steps += usize::from(change != Change::None);
     }
 }

@@ -49,7 +49,7 @@ impl Baseline {
         };
         let hours = of_parts(parts, |rows| baseline.gather_hours(contract, rows));
         let hours = merged(baseline.no_hours(), hours, |all, part| {
-            merge_hours(all, part)
+            merge_hours(all, part);
         });
         baseline.set_hours(hours);
         baseline.learn_seasons(contract, &gathered.history);

@@ -153,6 +153,45 @@ fn error_rates_as_numpy_has_them() {
 }
 
 #[test]
+fn anomaly_rates_by_hand() {
+    let linborg = contract("linborg");
+    let baseline = even_baseline(&linborg, "b1");
+    // Values 0 to 99: 200 lies beyond 49.5 + 3 · 28.9. Five of twenty servers have it in each bucket.
+    let found = |forecasts: usize, below: usize| {
+        let shared = Arc::new(baseline.clone());
+        let mut builder = PaneBuilder::new(Arc::clone(&linborg), shared, 0, None).unwrap();
+        for server in 0..forecasts {
+            // Below 0 at one step, which no metric is.
+            let lowest = if server < below { -1.0 } else { 50.0 };
+            let of_step = |step| if step == 90 { lowest } else { 50.0 };
+            let made = prediction(&linborg, &format!("s{server}"), "m1", START, of_step);
+            builder.forecast(&made);
+        }
+        let mut windows = Windows::new(Arc::clone(&linborg));
+        for bucket in 0..12 {
+            for server in 0..20 {
+                let value = if server < 5 { 200.0 } else { 50.0 };
+                let values = vec![value; linborg.num_metrics()];
+                builder.row(&format!("s{server}"), 0, START + bucket * STEP, 0, &values);
+            }
+        }
+        for pane in builder.close_before(START + HOUR) {
+            windows.add(&pane);
+        }
+        let report = report(&mut windows, &baseline, START + HOUR);
+        near(
+            report.windows[0].anomaly_rate,
+            report.metrics[0].anomaly_rate,
+        );
+        report.windows[0].anomaly_rate
+    };
+    near(found(0, 0), 0.25);
+    // Six of ten forecasts out of range are more than a quarter of the values, two of ten are not.
+    near(found(10, 6), 0.6);
+    near(found(10, 2), 0.25);
+}
+
+#[test]
 fn nothing_at_all() {
     let linborg = contract("linborg");
     let mut windows = Windows::new(Arc::clone(&linborg));

@@ -13,3 +13,7 @@ pub mod scan;
 pub mod season;
 pub mod tail;
 pub mod watch;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

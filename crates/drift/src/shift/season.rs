@@ -200,3 +200,53 @@ fn apply(
         block.left -= effect(block.hour);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Two weeks of hours from a Monday on.
+    fn two_weeks(value: impl Fn(usize) -> f64) -> Vec<(i64, (usize, f64), f64)> {
+        let at = |hour: usize| ((hour / DAY) as i64, (hour % HOURS, 0.5), value(hour));
+        (0..2 * HOURS).map(at).collect()
+    }
+
+    #[test]
+    fn a_season_without_noise_is_itself() {
+        let value = |hour: usize| match hour % HOURS {
+            0..120 => (hour % DAY) as f64,
+            _ => 100.0,
+        };
+        let values = two_weeks(value);
+        let season = fit(&values, Resolution::HourOfWeek).unwrap();
+        for (hour, &found) in season.hours.iter().enumerate() {
+            assert!(
+                (f64::from(found) - value(hour)).abs() < 1e-4,
+                "{hour}: {found}"
+            );
+        }
+        // Hour of day alone: five days of the hour, two of 100.
+        let season = fit(&values, Resolution::HourOfDay).unwrap();
+        assert!((season.hours[7] - (5.0 * 7.0 + 2.0 * 100.0) / 7.0).abs() < 1e-4);
+        assert_eq!(fit(&[], Resolution::HourOfWeek), None);
+    }
+
+    #[test]
+    fn effects_are_weighed_by_what_is_not_noise() {
+        // Two groups, each seen twice: 1, 3 and -1, -3. Noise: (2 + 2) / 2 = 2, of a mean 1; the means' square is 4, of which 4 - 1 is
+        // signal: each effect is 2 · 3 / (3 + 1).
+        let block = |day: i64, left: f64| Block {
+            day,
+            hour: usize::from(left < 0.0),
+            left,
+        };
+        let blocks = [block(0, 1.0), block(1, 3.0), block(0, -1.0), block(1, -3.0)];
+        let found = shrunk(&blocks, 3, &|hour| hour, |block| block.day);
+        assert_eq!(found, [1.5, -1.5, 0.0]);
+        // All is noise: means of 0.5 and -0.5, whose square is less than a mean's noise.
+        let blocks = [block(0, 3.0), block(1, -2.0), block(0, 2.0), block(1, -3.0)];
+        let found = shrunk(&blocks, 1, &|_| 0, |block| block.day);
+        assert_eq!(found, [0.0]);
+    }
+}

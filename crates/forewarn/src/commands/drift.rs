@@ -172,6 +172,7 @@ fn full(report: &DriftReport) -> Result<()> {
                     .share_away
                     .map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),
                 number(Some(metric.ks)),
+                number(Some(metric.ks_p)),
                 number(metric.psi),
                 number(metric.per),
             ]
@@ -180,7 +181,8 @@ fn full(report: &DriftReport) -> Result<()> {
     output::line("")?;
     output::table(
         &[
-            "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "SERVERS", "KS", "PSI", "PER",
+            "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "SERVERS", "KS", "P", "PSI",
+            "PER",
         ],
         &metrics,
     )?;

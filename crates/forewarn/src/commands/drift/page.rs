@@ -166,6 +166,7 @@ fn metrics(history: &History, times: &Times<'_>) -> String {
                 metric.since.map(output::time).unwrap_or_default(),
                 percent(metric.share_away),
                 shown(Some(metric.ks)),
+                shown(Some(metric.ks_p)),
                 shown(metric.psi),
                 shown(metric.per),
             ]
@@ -179,6 +180,7 @@ fn metrics(history: &History, times: &Times<'_>) -> String {
         "Since",
         "Servers far off",
         "KS",
+        "KS p-value",
         "PSI",
         "PER",
     ];
