@@ -119,6 +119,7 @@ impl Grid {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::training::stored;

@@ -144,10 +144,13 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Makes some of them.
+type Make<'a> = dyn FnMut(&[Due<'a>]) -> Result<Vec<Prediction>> + 'a;
+
 /// The forecasts of a plan, by time of issue. It ends where one cannot be made; ask [`Self::finish`] afterwards.
 pub(super) struct Issued<'a> {
     due: Box<dyn Iterator<Item = Due<'a>> + 'a>,
-    make: Box<dyn FnMut(&[Due<'a>]) -> Result<Vec<Prediction>> + 'a>,
+    make: Box<Make<'a>>,
     made: std::vec::IntoIter<Prediction>,
     failed: Option<anyhow::Error>,
 }
@@ -217,6 +220,7 @@ impl Iterator for Issued<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
