@@ -134,12 +134,12 @@ fn a_quiet_fleet_is_quiet_and_a_shift_is_seen() {
 #[test]
 fn quiet_fleets_are_quiet() {
     let site = site();
-    let alarms = ["4", "5", "7"].map(|seed| {
+    let alarms = ["4", "5", "6", "7"].map(|seed| {
         let data = simulated(&site, "quiet.parquet", seed, &[]);
         let lines = backtest(&site, &data, &[]).ok().json_lines();
         lines.last().unwrap()["alarms"].as_array().unwrap().len()
     });
-    assert!(alarms.iter().sum::<usize>() <= 3, "{alarms:?}");
+    assert!(alarms.iter().sum::<usize>() <= 4, "{alarms:?}");
 }
 
 /// What the decision engine makes of a backtest's scores and loads.
@@ -161,7 +161,8 @@ fn decided(site: &Site, evaluations: &[Value]) -> Vec<Value> {
 
 /// The scenario begins in the middle of the judged days: nothing before it, an alarm within `hours`, and a training that says why.
 #[track_caller]
-fn check_scenario(scenario: &str, hours: i64) {
+/// Seen within `hours`, explained by what moved, and trained on.
+fn check_scenario(scenario: &str, hours: i64, causes: &[&str]) {
     let site = site();
     let from = "2026-01-28T00:00:00Z";
     let more = ["--scenario", scenario, "--scenario-from", from];
@@ -175,6 +176,13 @@ fn check_scenario(scenario: &str, hours: i64) {
         first.is_some_and(|delay| (0..=hours * 3600).contains(&delay)),
         "{scenario}: {alarms:?}"
     );
+    let why = alarms[0]["why"].as_str().unwrap();
+    let (_, why) = why.split_once("driven by ").unwrap();
+    let (why, _) = why.split_once(". ").unwrap();
+    assert!(
+        causes.iter().all(|cause| why.contains(cause)),
+        "{scenario}: {why}"
+    );
     let decisions = decided(&site, evaluations);
     assert_eq!(decisions.len(), evaluations.len());
     let trains = decisions.iter().find(|made| made["trigger"] == true);
@@ -185,25 +193,25 @@ fn check_scenario(scenario: &str, hours: i64) {
         (0..=(hours + 24) * 3600).contains(&delay),
         "{scenario}: {trains}"
     );
-    assert!(
-        trains["reason"].as_str().unwrap().contains("drift"),
-        "{trains}"
-    );
 }
 
 #[test]
 fn a_ramp_is_seen_and_trained_on() {
-    check_scenario("ramp", 48);
+    check_scenario(
+        "ramp",
+        48,
+        &["web_api cpu_iowait_pct (mean +", "swap_used_pct"],
+    );
 }
 
 #[test]
 fn a_new_profile_is_seen_and_trained_on() {
-    check_scenario("new-profile", 12);
+    check_scenario("new-profile", 12, &["web_api", "(spread between servers +"]);
 }
 
 #[test]
 fn a_new_season_is_seen_and_trained_on() {
-    check_scenario("season-change", 24);
+    check_scenario("season-change", 24, &["web_api", "generic", "(mean +"]);
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub(crate) async fn run(args: &DemoArgs, app: &App) -> Result<()> {
         Shutdown::new(),
     )
     .await?;
+    tracing::info!(%address, "serving /metrics, /healthz and /readyz");
+    telemetry::logs::open();
     account.line(&format!(
         "metrics and health: http://{address}/metrics, /readyz"
     ))?;

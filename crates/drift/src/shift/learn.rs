@@ -92,7 +92,8 @@ impl Detector {
                 model.scale *= ERROR_MARGIN * (errors / others).max(1.0);
             }
         }
-        self.tail = self.tail_of(maxima, |_| true);
+        // Errors are measured in it, and do not move it.
+        self.tail = self.tail_of(maxima, |signal| signal != Signal::Error);
     }
 
     /// The tail of some signals, scaled.
