@@ -45,9 +45,9 @@ const GROUP_PROPERTIES: [(&str, &str); 2] = [
 /// Days of rollups behind the stream, the last of which the first model has not seen.
 const BACKFILL_DAYS: i64 = 8;
 /// How long the first model may train: forecasts are promised within a minute.
-const FIRST_TRAINING_SECONDS: f64 = 18.0;
+const FIRST_TRAINING_SECONDS: f64 = 8.0;
 /// How long a later one may.
-const TRAINING_SECONDS: f64 = 30.0;
+const TRAINING_SECONDS: f64 = 8.0;
 /// The scenario begins this much stream time after the stream.
 const DRIFT_AFTER_MS: i64 = 45 * 60_000;
 const DAY_MS: i64 = 86_400_000;
