@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use contract::Contract;
-use lake::records::{RecordWriter, Row};
 use tests::Site;
+use tests::records::{vm_name, wave, write_vms};
 
 /// A site without a broker, and a simulated fleet in a file.
 fn fleet(servers: &str, hours: &str) -> (Site, String) {
@@ -108,45 +107,19 @@ fn the_production_model_is_trained_further() {
     assert!(artefacts(&second) != artefacts(&first));
 }
 
-/// Three and a half days of six VMs; `value` of server, step and metric.
-fn write_vms(path: &Path, value: impl Fn(usize, i64, usize) -> f32) {
-    let contract = Contract::shipped("vm").expect("the contract");
-    let mut writer = RecordWriter::create(path, &contract).expect("begin the file");
-    for server in 0..6 {
-        let name = format!("vm{server:04}");
-        for step in 0..1008_i64 {
-            let values: Vec<Option<f32>> = (0..6)
-                .map(|metric| Some(value(server, step, metric)))
-                .collect();
-            let row = Row {
-                server: &name,
-                timestamp_ms: Some(1_376_000_100_000 + step * 300_000),
-                profile: None,
-                state: None,
-                values: &values,
-            };
-            writer.write(&row).expect("write a row");
-        }
-    }
-    writer.finish().expect("finish the file");
-}
-
-fn wave(server: usize, step: i64, metric: usize) -> f32 {
-    let angle = (step as f32 + 40.0 * server as f32) * std::f32::consts::TAU / 288.0;
-    30.0 + 10.0 * (angle + metric as f32).sin()
-}
-
 #[test]
 fn infinite_and_absurd_values_in_the_file_are_gaps() {
     let site = Site::new("127.0.0.1:1", "vm");
     let file = site.path("absurd.parquet");
-    write_vms(&file, |server, step, metric| match (server, step % 50) {
-        (0, 7) => f32::INFINITY,
-        (1, 8) => f32::NEG_INFINITY,
-        (2, 9) => f32::NAN,
-        (3, 10) => 1.0e30,
-        (4, 11) => -1.0e30,
-        _ => wave(server, step, metric),
+    write_vms(&file, vm_name, |server, step, metric| {
+        match (server, step % 50) {
+            (0, 7) => f32::INFINITY,
+            (1, 8) => f32::NEG_INFINITY,
+            (2, 9) => f32::NAN,
+            (3, 10) => 1.0e30,
+            (4, 11) => -1.0e30,
+            _ => wave(server, step, metric),
+        }
     });
     let file = file.display().to_string();
     let trained = site.train_quick(&file, "5");
@@ -166,7 +139,7 @@ fn infinite_and_absurd_values_in_the_file_are_gaps() {
 fn a_fleet_that_stands_still_is_refused_with_the_reason() {
     let site = Site::new("127.0.0.1:1", "vm");
     let file = site.path("still.parquet");
-    write_vms(&file, |_, _, _| 7.0);
+    write_vms(&file, vm_name, |_, _, _| 7.0);
     let file = file.display().to_string();
     let ended = site.run(&["train", "--data", &file, "--preset", "quick"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -181,8 +154,8 @@ fn a_stopped_training_without_a_checkpoint_leaves_no_model() {
         "train", "--data", &file, "--epochs", "400", "--preset", "quick",
     ];
     let mut running = site.start(&args);
-    // The signal must find it training, not reading.
-    std::thread::sleep(Duration::from_secs(8));
+    // It handles the signal from when it has read its data on.
+    running.wait_for_handler();
     assert_eq!(running.terminate(), Some(1), "{}", running.output());
     let output = running.output();
     assert!(output.contains("nothing is registered"), "{output}");

@@ -1,7 +1,7 @@
 //! The demo as a user starts it, without any broker: forecasts, drift, decision, training, reload.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::Running;
@@ -20,18 +20,10 @@ fn the_whole_loop_is_seen_on_the_embedded_broker() {
         .args(["demo", "--speed", "180", "--json", "--keep", "kept"]);
     let mut demo = Running::start(command, dir.path().join("demo.log"));
     demo.wait_for("/readyz address=", WITHIN);
-    let reloaded = |metrics: String| {
-        let mut lines = metrics.lines();
-        let count = lines.find_map(|line| line.strip_prefix("forewarn_model_reloads_total "));
-        count.is_some_and(|count| count != "0")
-    };
-    let until = Instant::now() + WITHIN;
-    while !reloaded(demo.get("/metrics").1) {
-        assert!(Instant::now() < until, "no reload: {}", demo.output());
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    // Five minutes of the demo's time are 1.7 s: the next forecasts are the new model's.
-    std::thread::sleep(Duration::from_secs(10));
+    demo.wait_for_metric("forewarn_model_reloads_total", 1.0, WITHIN);
+    // Two rounds of all servers: those of the first come from the new model, and have been read when the second is made.
+    let forecasts = demo.wait_for_metric("forewarn_forecasts_total", 1.0, WITHIN);
+    demo.wait_for_metric("forewarn_forecasts_total", forecasts + 180.0, WITHIN);
     assert_eq!(demo.terminate(), Some(0));
     // Logs are in it too.
     let output = demo.output();

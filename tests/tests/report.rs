@@ -1,48 +1,24 @@
 //! The page beside each model: whole, safe and readable without a network, in a real browser.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use contract::Contract;
-use lake::records::{RecordWriter, Row};
 use serde_json::Value;
+use tests::records::{vm_name, wave, write_vms};
 use tests::{Site, pages};
 
 /// A name that would run, load and close tags if it got into the page as it is.
 const EVIL: &str =
     "\"'/></figcaption><script>document.title='broken'</script><img src=http://192.0.2.1/x>&amp;";
 
-/// Three and a half days of six servers with daily waves.
-fn write_fleet(path: &Path) {
-    let contract = Contract::shipped("vm").expect("the contract");
-    let mut writer = RecordWriter::create(path, &contract).expect("begin the file");
-    for server in 0..6 {
-        let name = match server {
-            0 => EVIL.to_owned(),
-            n => format!("vm{n:04}"),
-        };
-        for step in 0..1008_i64 {
-            let angle = (step + 40 * server) as f32 * std::f32::consts::TAU / 288.0;
-            let values: Vec<Option<f32>> = (0..6)
-                .map(|metric| Some(30.0 + 10.0 * (angle + metric as f32).sin()))
-                .collect();
-            let row = Row {
-                server: &name,
-                timestamp_ms: Some(1_376_000_100_000 + step * 300_000),
-                profile: None,
-                state: None,
-                values: &values,
-            };
-            writer.write(&row).expect("write a row");
-        }
-    }
-    writer.finish().expect("finish the file");
-}
-
 /// The files of a model trained on that fleet.
 fn trained(site: &Site) -> PathBuf {
     let data = site.path("fleet.parquet");
-    write_fleet(&data);
+    let name = |server| match server {
+        0 => EVIL.to_owned(),
+        _ => vm_name(server),
+    };
+    write_vms(&data, name, wave);
     let data = data.display().to_string();
     let trained = site.train_quick(&data, "3");
     PathBuf::from(trained["path"].as_str().expect("a path"))
