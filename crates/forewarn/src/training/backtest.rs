@@ -141,7 +141,7 @@ pub(crate) async fn backtest_command(args: &BacktestArgs, app: &App) -> Result<(
             calibration,
         };
         let mut told = Told::new(json);
-        past.replay(&baseline, &request, &mut told)?;
+        past.replay(first_ms, &baseline, &request, &mut told)?;
         told.finish(contract.step_ms())
     })
     .await
@@ -204,6 +204,7 @@ impl<'a> Past<'a> {
     /// Feeds the builder and the windows from a day and more before the first evaluation on, as the role would.
     fn replay(
         &self,
+        first_ms: i64,
         baseline: &Baseline,
         request: &ReportRequest<'_>,
         told: &mut Told,
@@ -221,7 +222,6 @@ impl<'a> Past<'a> {
             next: request.at_ms,
             step_ms,
         };
-        let (first_ms, _) = self.reach()?;
         let mut issued = self.forecasts(first_ms, from - 8 * HOUR_MS);
         let mut forecasts = issued.by_ref().peekable();
         let (rows, _) = Grid::of(contract).by_time(self.data, from);

@@ -109,9 +109,14 @@ impl<'a> Run<'a> {
         self.plan.epoch(columns, step_ms, config, epoch)
     }
 
+    /// Epochs that choose the weights, at most.
+    fn planned(&self) -> usize {
+        self.config.epochs.max(1)
+    }
+
     /// Number of the epoch that goes over all data.
     fn after_last(&self) -> usize {
-        self.config.epochs.max(1).saturating_add(1)
+        self.planned().saturating_add(1)
     }
 
     /// Measures the weights of the losses on the windows of an epoch; gives its number of steps.
@@ -158,7 +163,7 @@ impl<'a> Run<'a> {
     }
 
     fn epochs(&mut self, hooks: &mut Hooks<'_>) -> Result<Stop, TrainError> {
-        let planned = self.config.epochs.max(1);
+        let planned = self.planned();
         if self.place.epoch > planned && self.history.len() < planned {
             return Ok(Stop::EarlyStopping);
         }
@@ -272,14 +277,14 @@ impl<'a> Run<'a> {
 
     /// Epochs planned, that over all data among them.
     fn epochs_in_all(&self) -> usize {
-        self.config.epochs.max(1) + usize::from(self.config.refresh)
+        self.planned() + usize::from(self.config.refresh)
     }
 
     /// When the epochs must end; what the one over all data needs is kept for it.
     fn limit(&self) -> Option<f64> {
         let limit = self.config.max_seconds?;
         let is_last = self.refresh_steps > 0;
-        let share = self.config.epochs.max(1) as f64 / self.epochs_in_all() as f64;
+        let share = self.planned() as f64 / self.epochs_in_all() as f64;
         Some(if is_last { limit } else { limit * share })
     }
 
@@ -419,7 +424,7 @@ impl<'a> Run<'a> {
     fn share_of_all(&self) -> f64 {
         let each = 1.0 / self.epochs_in_all() as f64;
         match self.refresh_steps {
-            0 => self.share() * self.config.epochs.max(1) as f64 * each,
+            0 => self.share() * self.planned() as f64 * each,
             steps => 1.0 - each * (1.0 - self.place.first as f64 / steps as f64),
         }
     }

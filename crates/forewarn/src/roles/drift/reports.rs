@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, Revoked, Start};
+use bus::{Assigned, Chunk, Consumer, Event, Limits, Out, Producer, RecordRef, Revoked, Start};
 use contract::Topic;
 use contract::record::{ControlEvent, ControlPayload, DECISION, Decision, DriftReport, Pane};
 use drift::{PaneOutcome, ReportRequest, Windows};
@@ -138,6 +138,17 @@ fn fold(
     }
 }
 
+/// The record's pane, or why it has none to count: as a metric's label, and in words.
+fn usable(record: &RecordRef<'_>) -> Result<Pane, (&'static str, &'static str)> {
+    match record.value.map(contract::codec::decode::<Pane>) {
+        Some(Ok(pane)) if is_ahead(pane.bucket, record.timestamp_ms) => {
+            Err(("pane_in_future", "a pane of the future came"))
+        }
+        Some(Ok(pane)) => Ok(pane),
+        Some(Err(_)) | None => Err(("pane_malformed", "a pane does not decode")),
+    }
+}
+
 impl Stage {
     async fn serve(&mut self, shutdown: &Shutdown) -> Result<()> {
         let mut tick = tokio::time::interval(COMMIT_EVERY);
@@ -226,24 +237,15 @@ impl Stage {
                 continue;
             };
             self.consumed += 1;
-            let Some(Ok(pane)) = record.value.map(contract::codec::decode::<Pane>) else {
-                tracing::warn!(
-                    offset = record.offset,
-                    "a pane does not decode and is not counted"
-                );
-                self.ctx.telemetry.skipped(ROLE, "pane_malformed", 1);
-                reread.advance(record.offset + 1);
-                continue;
+            let pane = match usable(&record) {
+                Ok(pane) => pane,
+                Err((reason, why)) => {
+                    tracing::warn!(offset = record.offset, "{why} and is not counted");
+                    self.ctx.telemetry.skipped(ROLE, reason, 1);
+                    reread.advance(record.offset + 1);
+                    continue;
+                }
             };
-            if is_ahead(pane.bucket, record.timestamp_ms) {
-                tracing::warn!(
-                    offset = record.offset,
-                    "a pane of the future is not counted"
-                );
-                self.ctx.telemetry.skipped(ROLE, "pane_in_future", 1);
-                reread.advance(record.offset + 1);
-                continue;
-            }
             let is_new = reread.observe(record.offset, pane.bucket) == Reading::New;
             match self.windows.add(&pane) {
                 PaneOutcome::Added | PaneOutcome::Replaced => {}
