@@ -170,7 +170,26 @@ fn intervals_hold_their_figures_and_match_a_plain_bootstrap() {
         inside(of.mae, figures.mae);
         inside(of.coverage, figures.coverage);
         inside(of.mase, figures.mase);
+        inside(of.mse, figures.mse);
+        inside(of.width, figures.width);
     }
+    let last = report.horizons.last().unwrap();
+    assert_eq!(last.intervals, report.intervals, "all steps are all steps");
+    let first = &report.horizons[0];
+    let sure = &first.intervals.as_ref().unwrap().pooled;
+    inside(sure.wql, first.pooled.wql);
+    inside(sure.mae, first.pooled.mae);
+    assert_ne!(first.intervals, report.intervals);
+    // Five servers of one profile, and one that is alone in its own.
+    let of_profile = |servers: usize| {
+        let mut profiles = report.profiles.iter();
+        &profiles.find(|(_, of)| of.servers == servers).unwrap().1
+    };
+    assert_eq!(of_profile(1).intervals, None);
+    let five = of_profile(5);
+    let sure = five.intervals.as_ref().unwrap();
+    assert_eq!(sure.servers, 5);
+    inside(sure.pooled.width, five.pooled.width);
     // Every one of the 6⁶ resamples, so that the expected ends depend on no random numbers.
     let of_server: Vec<Vec<&Point>> = (0..6)
         .map(|server| {

@@ -17,23 +17,29 @@ const MIN_SHARE: f64 = 0.9;
 const LEVEL: f64 = 0.95;
 const SEED: u64 = 0xb007_57a9;
 
-const FIGURES: [fn(&MetricReport) -> Option<f64>; 7] = [
+const FIGURES: [fn(&MetricReport) -> Option<f64>; 9] = [
     |m| m.wql,
     MetricReport::ratio_best,
     |m| m.mae,
+    |m| m.mse,
     |m| m.mase,
     |m| m.coverage,
     |m| m.coverage_strict,
+    |m| m.width,
     |m| m.per_server,
 ];
 
-const POOLED: [fn(&Pooled) -> Option<f64>; 6] = [
+const POOLED: [fn(&Pooled) -> Option<f64>; 10] = [
     |p| p.wql_ratio_best,
     |p| p.wql_ratio_yesterday,
     |p| p.per_server,
     |p| p.mase,
     |p| p.coverage,
     |p| p.coverage_strict,
+    |p| p.wql,
+    |p| p.mae,
+    |p| p.mse,
+    |p| p.width,
 ];
 
 /// Intervals of the figures of `cells` (one band); `judged` are the series that have a window.
@@ -79,18 +85,22 @@ fn metric(of: [Option<Interval>; FIGURES.len()]) -> MetricIntervals {
         wql,
         wql_ratio_best,
         mae,
+        mse,
         mase,
         coverage,
         coverage_strict,
+        width,
         per_server,
     ] = of;
     MetricIntervals {
         wql,
         wql_ratio_best,
         mae,
+        mse,
         mase,
         coverage,
         coverage_strict,
+        width,
         per_server,
     }
 }
@@ -103,6 +113,10 @@ fn pool(of: [Option<Interval>; POOLED.len()]) -> PooledIntervals {
         mase,
         coverage,
         coverage_strict,
+        wql,
+        mae,
+        mse,
+        width,
     ] = of;
     PooledIntervals {
         wql_ratio_best,
@@ -111,6 +125,10 @@ fn pool(of: [Option<Interval>; POOLED.len()]) -> PooledIntervals {
         mase,
         coverage,
         coverage_strict,
+        wql,
+        mae,
+        mse,
+        width,
     }
 }
 

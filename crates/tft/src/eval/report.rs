@@ -38,6 +38,8 @@ pub struct HorizonReport {
     pub metrics: Vec<(String, MetricReport)>,
     /// Means over metrics.
     pub pooled: Pooled,
+    /// As [`Report::intervals`].
+    pub intervals: Option<Intervals>,
 }
 
 /// Figures of the servers of a profile.
@@ -52,6 +54,8 @@ pub struct ProfileReport {
     pub metrics: Vec<(String, MetricReport)>,
     /// Means over metrics.
     pub pooled: Pooled,
+    /// As [`Report::intervals`], of these servers.
+    pub intervals: Option<Intervals>,
 }
 
 /// Lower and upper end.
@@ -80,9 +84,11 @@ pub struct MetricIntervals {
     pub wql: Option<Interval>,
     pub wql_ratio_best: Option<Interval>,
     pub mae: Option<Interval>,
+    pub mse: Option<Interval>,
     pub mase: Option<Interval>,
     pub coverage: Option<Interval>,
     pub coverage_strict: Option<Interval>,
+    pub width: Option<Interval>,
     pub per_server: Option<Interval>,
 }
 
@@ -96,6 +102,10 @@ pub struct PooledIntervals {
     pub mase: Option<Interval>,
     pub coverage: Option<Interval>,
     pub coverage_strict: Option<Interval>,
+    pub wql: Option<Interval>,
+    pub mae: Option<Interval>,
+    pub mse: Option<Interval>,
+    pub width: Option<Interval>,
 }
 
 /// Figures of one metric.

@@ -89,19 +89,22 @@ impl<'a> Tally<'a> {
             metrics: named(names, figures),
             loss: mean(&losses),
             forecasts_per_second,
-            horizons: self.horizons(&all),
+            horizons: self.horizons(&all, &judged),
             profiles: self.per_profile(&whole),
             intervals: bootstrap::intervals(names, &whole, &judged),
         }
     }
 
-    fn horizons(&self, all: &[f64]) -> Vec<HorizonReport> {
+    fn horizons(&self, all: &[f64], judged: &[bool]) -> Vec<HorizonReport> {
+        let names = &self.domain.metrics;
         let up_to = |&(minutes, bands): &(u32, usize)| {
-            let figures = self.cells.up_to(bands).figures(all);
+            let cells = self.cells.up_to(bands);
+            let figures = cells.figures(all);
             HorizonReport {
                 minutes,
                 pooled: Pooled::of(&figures),
-                metrics: named(&self.domain.metrics, figures),
+                metrics: named(names, figures),
+                intervals: bootstrap::intervals(names, &cells, judged),
             }
         };
         self.bands.horizons().iter().map(up_to).collect()
@@ -111,23 +114,26 @@ impl<'a> Tally<'a> {
     fn per_profile(&self, whole: &Cells) -> Vec<(String, ProfileReport)> {
         let mut reports = Vec::new();
         for (profile, name) in self.domain.profile_names.iter().enumerate() {
-            let weights: Vec<f64> = self
+            let judged: Vec<bool> = self
                 .windows
                 .iter()
                 .zip(&self.profiles)
-                .map(|(&windows, &of)| f64::from(u8::from(of == profile && windows > 0)))
+                .map(|(&windows, &of)| of == profile && windows > 0)
                 .collect();
-            let servers = weights.iter().sum::<f64>() as usize;
+            let servers = judged.iter().filter(|&&is| is).count();
             if servers == 0 {
                 continue;
             }
-            let windows = self.windows.iter().zip(&weights);
+            let windows = self.windows.iter().zip(&judged);
+            let weights: Vec<f64> = judged.iter().map(|&is| f64::from(u8::from(is))).collect();
+            let names = &self.domain.metrics;
             let figures = whole.figures(&weights);
             let report = ProfileReport {
                 servers,
-                windows: windows.filter(|(_, w)| **w > 0.0).map(|(n, _)| n).sum(),
+                windows: windows.filter(|(_, is)| **is).map(|(n, _)| n).sum(),
                 pooled: Pooled::of(&figures),
-                metrics: named(&self.domain.metrics, figures),
+                metrics: named(names, figures),
+                intervals: bootstrap::intervals(names, whole, &judged),
             };
             reports.push((name.clone(), report));
         }

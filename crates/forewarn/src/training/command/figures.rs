@@ -1,7 +1,7 @@
 //! The figures of `forewarn eval` as tables.
 
 use anyhow::Result;
-use tft::eval::{Interval, Pooled, Report};
+use tft::eval::{Interval, Intervals, Pooled, Report};
 
 use crate::commands::output;
 
@@ -89,16 +89,17 @@ fn parts(report: &Report) -> ([&'static str; 7], Vec<Vec<String>>) {
         "COVERAGE",
         "STRICT",
     ];
-    let row = |name: String, pooled: &Pooled| {
-        let figures = [
-            pooled.wql_ratio_best,
-            pooled.wql_ratio_yesterday,
-            pooled.per_server,
-            pooled.mase,
-            pooled.coverage,
-            pooled.coverage_strict,
-        ];
-        std::iter::once(name).chain(figures.map(figure)).collect()
+    let row = |name: String, pooled: &Pooled, intervals: Option<&Intervals>| {
+        let sure = intervals.map(|of| &of.pooled);
+        vec![
+            name,
+            with_interval(pooled.wql_ratio_best, sure.and_then(|p| p.wql_ratio_best)),
+            figure(pooled.wql_ratio_yesterday),
+            with_interval(pooled.per_server, sure.and_then(|p| p.per_server)),
+            figure(pooled.mase),
+            with_interval(pooled.coverage, sure.and_then(|p| p.coverage)),
+            figure(pooled.coverage_strict),
+        ]
     };
     let horizon = |minutes: u32| match minutes % 60 {
         0 => format!("up to {} h", minutes / 60),
@@ -107,11 +108,11 @@ fn parts(report: &Report) -> ([&'static str; 7], Vec<Vec<String>>) {
     let horizons = report
         .horizons
         .iter()
-        .map(|of| row(horizon(of.minutes), &of.pooled));
-    let profiles = report
-        .profiles
-        .iter()
-        .map(|(name, of)| row(format!("{name} ({} servers)", of.servers), &of.pooled));
+        .map(|of| row(horizon(of.minutes), &of.pooled, of.intervals.as_ref()));
+    let profiles = report.profiles.iter().map(|(name, of)| {
+        let name = format!("{name} ({} servers)", of.servers);
+        row(name, &of.pooled, of.intervals.as_ref())
+    });
     (header, horizons.chain(profiles).collect())
 }
 

@@ -1,6 +1,6 @@
 //! The page around the drawings.
 
-use tft::eval::{Interval, Pooled};
+use tft::eval::{Interval, Intervals, Pooled};
 
 use super::{ModelReport, charts};
 use crate::html::{self, escape, figure, section, shown, table};
@@ -123,26 +123,25 @@ fn metrics(report: &ModelReport<'_>) -> String {
 }
 
 fn parts(report: &ModelReport<'_>) -> String {
-    let row = |name: String, pooled: &Pooled| {
-        let figures = [
-            pooled.wql_ratio_best,
-            pooled.per_server,
-            pooled.mase,
-            pooled.coverage,
-            pooled.coverage_strict,
-        ];
-        std::iter::once(name).chain(figures.map(shown)).collect()
+    let row = |name: String, pooled: &Pooled, intervals: Option<&Intervals>| {
+        let sure = intervals.map(|of| &of.pooled);
+        vec![
+            name,
+            with_interval(pooled.wql_ratio_best, sure.and_then(|p| p.wql_ratio_best)),
+            with_interval(pooled.per_server, sure.and_then(|p| p.per_server)),
+            shown(pooled.mase),
+            with_interval(pooled.coverage, sure.and_then(|p| p.coverage)),
+            shown(pooled.coverage_strict),
+        ]
     };
-    let horizons = report
-        .report
-        .horizons
-        .iter()
-        .map(|of| row(format!("up to {} min", of.minutes), &of.pooled));
-    let profiles = report
-        .report
-        .profiles
-        .iter()
-        .map(|(name, of)| row(format!("{name} ({} servers)", of.servers), &of.pooled));
+    let horizons = report.report.horizons.iter().map(|of| {
+        let name = format!("up to {} min", of.minutes);
+        row(name, &of.pooled, of.intervals.as_ref())
+    });
+    let profiles = report.report.profiles.iter().map(|(name, of)| {
+        let name = format!("{name} ({} servers)", of.servers);
+        row(name, &of.pooled, of.intervals.as_ref())
+    });
     let rows: Vec<Vec<String>> = horizons.chain(profiles).collect();
     let header = [
         "Mean over metrics",
