@@ -30,6 +30,7 @@ mod devices;
 mod domain;
 pub mod eval;
 mod fused;
+mod gpu_memory;
 mod model;
 mod net;
 mod precision;

@@ -19,6 +19,7 @@ use crate::batch::Assembler;
 use crate::data::Columns;
 use crate::domain::Domain;
 use crate::eval;
+use crate::gpu_memory;
 use crate::model::Model;
 use crate::net::Network;
 use std::ops::ControlFlow;
@@ -379,8 +380,7 @@ impl<'a> Run<'a> {
             val_loss,
             learning_rate: self.learning_rate(),
             time_seconds: self.seconds(),
-            // No device that is compiled in tells it yet: null in JSON.
-            gpu_memory_mb: None,
+            gpu_memory_mb: gpu_memory::used_mb(&self.config.devices),
             samples_processed: self.place.samples - before,
             samples_per_second: self.samples_per_second(),
         });

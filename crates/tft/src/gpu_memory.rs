@@ -1,0 +1,69 @@
+//! How much of an NVIDIA GPU's memory is in use: what `nvidia-smi`, which comes with the driver, says of it. That is all that is in use there,
+//! other processes' too; burn tells nothing of its own.
+
+use crate::device::Device;
+use crate::devices::Devices;
+use std::process::{Command, Stdio};
+
+/// MiB in use on the GPUs among `devices` together; `None` where there is none, or nobody tells.
+pub(crate) fn used_mb(devices: &Devices) -> Option<f64> {
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let mut gpus: Vec<usize> = devices.iter().filter_map(gpu).collect();
+    gpus.sort_unstable();
+    gpus.dedup();
+    if gpus.is_empty() {
+        return None;
+    }
+    let used = gpus.into_iter().map(|gpu| {
+        let said = Command::new("nvidia-smi")
+            .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
+            .args(["--id", &id(gpu, visible.as_deref())])
+            .stdin(Stdio::null())
+            .output();
+        parsed(&String::from_utf8_lossy(&said.ok()?.stdout))
+    });
+    used.sum()
+}
+
+fn gpu(device: Device) -> Option<usize> {
+    match device {
+        Device::Cuda(gpu) | Device::LibTorchCuda(gpu) => Some(gpu),
+        Device::Auto | Device::Cpu | Device::LibTorch => None,
+    }
+}
+
+/// What the driver's tool calls the N-th GPU of this process, which may see only some of the machine's.
+fn id(gpu: usize, visible: Option<&str>) -> String {
+    let named = visible.and_then(|names| names.split(',').nth(gpu));
+    let named = named.map(str::trim).filter(|name| !name.is_empty());
+    named.map_or_else(|| gpu.to_string(), str::to_owned)
+}
+
+/// The first line, a number of MiB.
+fn parsed(said: &str) -> Option<f64> {
+    let mb: f64 = said.lines().next()?.trim().parse().ok()?;
+    (mb.is_finite() && mb >= 0.0).then_some(mb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tool_s_answer_is_a_number_or_nothing() {
+        assert_eq!(parsed("1234\n"), Some(1234.0));
+        for said in ["", "\n", "[N/A]\n", "-1\n", "NaN\n", "No devices were found"] {
+            assert_eq!(parsed(said), None, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn gpus_are_called_as_the_process_sees_them() {
+        assert_eq!(id(1, None), "1");
+        assert_eq!(id(1, Some("3, 5")), "5");
+        assert_eq!(id(0, Some("GPU-8f0c")), "GPU-8f0c");
+        assert_eq!(id(2, Some("3,5")), "2");
+        assert_eq!(id(0, Some("")), "0");
+        assert_eq!(used_mb(&Device::Cpu.into()), None);
+    }
+}
