@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use contract::Contract;
 use contract::codec::encode;
 use contract::record::{
-    ControlEvent, ControlPayload, DECISION, Decision, DriftReport, TRAINING_CANCELLED,
-    TRAINING_COMPLETED, TRAINING_FAILED, TRAINING_PAUSED, TRAINING_PROGRESS, TRAINING_RESUMED,
-    TRAINING_STARTED, Training,
+    ControlEvent, ControlPayload, DECISION, Decision, DriftReport, MODEL_REJECTED,
+    TRAINING_CANCELLED, TRAINING_COMPLETED, TRAINING_FAILED, TRAINING_PAUSED, TRAINING_PROGRESS,
+    TRAINING_RESUMED, TRAINING_STARTED, Training,
 };
 use serde_json::{Value, json};
 use tests::models::{models, promote};
@@ -19,6 +19,7 @@ fn site(brokers: &str, file: impl Fn(&Site) -> String) -> Site {
     let mut site = Site::new(brokers, "linborg");
     site.create_topics(3);
     site.set("archive.topics", "rollups");
+    site.set("train.preset", "quick");
     let file = file(&site);
     site.run(&["replay", &file]).ok();
     site.to_end("rollup");
@@ -159,6 +160,35 @@ fn a_person_s_request_is_answered_done_and_logged() {
     assert_eq!(events(&site, TRAINING_COMPLETED).len(), 2);
 }
 
+/// Who chose another model while this one was trained keeps it, and no second training begins for it.
+#[test]
+fn a_model_promoted_in_the_meantime_stays() {
+    let Some(brokers) = brokers() else { return };
+    let site = served(&brokers);
+    site.run(&["retrain", "--epochs", "20"]).ok();
+    let mut running = site.start(&["run", "--role", "train"]);
+    running.until("the first step", Duration::from_secs(120), || {
+        let said = events(&site, TRAINING_PROGRESS);
+        said.into_iter().find(|(_, said)| said.epoch.is_some())
+    });
+    promote(&site, &models().linborg[1]);
+    let completed = running.until("the end", Duration::from_secs(300), || {
+        events(&site, TRAINING_COMPLETED).pop()
+    });
+    let message = &completed.1.message;
+    let why = format!("{} was promoted in the meantime", models().linborg[1]);
+    assert!(message.contains(&why), "{message}");
+    assert_eq!(served_version(&site), models().linborg[1]);
+    assert_eq!(events(&site, TRAINING_STARTED).len(), 1);
+    assert_eq!(running.terminate(), Some(0), "{}", running.output());
+    let lines = decisions(&site);
+    let rejected = lines.iter().find(|line| line["type"] == MODEL_REJECTED);
+    assert!(
+        rejected.is_some_and(|line| line["reason"].as_str().is_some_and(|r| r.contains(&why))),
+        "{lines:#?}"
+    );
+}
+
 #[test]
 fn too_few_data_are_turned_down_with_the_reason() {
     let Some(brokers) = brokers() else { return };
@@ -198,6 +228,8 @@ fn a_training_that_fails_is_tried_three_times_and_given_up() {
     std::fs::write(&path, tuned.to_string()).expect("write");
     site.set("train.tuned", &path.display().to_string());
     site.set("train.retry_after", "1s");
+    let checkpoints = site.path("checkpoints");
+    site.set("train.checkpoints", &checkpoints.display().to_string());
     site.run(&["retrain"]).ok();
     let mut running = site.start(&["run", "--role", "train"]);
     let failed = running.until("the alert", Duration::from_secs(120), || {
@@ -223,6 +255,8 @@ fn a_training_that_fails_is_tried_three_times_and_given_up() {
         "{tries:?}"
     );
     assert!(running.output().contains("training given up after 3 tries"));
+    let left = std::fs::read_dir(&checkpoints).expect("the directory");
+    assert_eq!(left.count(), 0, "nobody goes on with it");
     let (_, metrics) = running.get("/metrics");
     for line in [
         r#"forewarn_trainings_total{outcome="failed"} 3"#,

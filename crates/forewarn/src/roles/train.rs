@@ -196,6 +196,7 @@ impl Worker {
             "given up after {TRIES} tries, production stays: {error}. Mend the cause and ask with `forewarn retrain`; what asked for this training may ask again in {pause_min} min"
         );
         tracing::error!(job = job.id, "training {message}");
+        self.forget(job);
         self.ctx
             .telemetry
             .training_ended(Outcome::GivenUp.as_str(), took);

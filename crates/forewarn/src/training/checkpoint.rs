@@ -97,7 +97,7 @@ impl CheckpointFile {
     /// Puts `bytes` in the place of the checkpoint before; where that fails, the one before stays.
     pub(crate) fn keep(&self, bytes: &[u8]) {
         let path = self.path.display();
-        match replace(&self.path, |file| file.write_all(bytes)) {
+        match replace(&self.path, bytes) {
             Ok(()) => tracing::debug!(%path, bytes = bytes.len(), "checkpoint written"),
             Err(error) => tracing::warn!(
                 %path, %error,
@@ -121,13 +121,10 @@ impl CheckpointFile {
 }
 
 /// Writes a file beside `path` and, once it is on the disk, renames it over `path`.
-fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> std::io::Result<()>,
-) -> std::io::Result<()> {
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let part = path.with_extension("part");
     let written = File::create(&part).and_then(|mut file| {
-        write(&mut file)?;
+        file.write_all(bytes)?;
         file.sync_all()
     });
     if let Err(error) = written.and_then(|()| std::fs::rename(&part, path)) {
@@ -170,14 +167,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = file(directory.path());
         file.keep(b"before");
-        let full = replace(file.path(), |out| {
-            out.write_all(b"half of it")?;
-            Err(ErrorKind::StorageFull.into())
-        });
+        // What is written there meets a device without room.
+        let part = file.path().with_extension("part");
+        std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+        let full = replace(file.path(), b"no room for it");
         assert_eq!(full.unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(file.read().unwrap().unwrap(), b"before");
-        let part = file.path().with_extension("part");
-        assert!(!part.exists());
+        assert!(part.symlink_metadata().is_err(), "the part stays");
         file.keep(b"after");
         assert_eq!(file.read().unwrap().unwrap(), b"after");
     }

@@ -9,7 +9,7 @@ use contract::record::{
     MODEL_PROMOTED, MODEL_PUBLISHED, MODEL_REJECTED, TRAINING_CANCELLED, TRAINING_COMPLETED,
     TRAINING_PROGRESS, TRAINING_REJECTED, Training,
 };
-use lake::registry::{Production, Registry};
+use lake::registry::{Production, Registry, RegistryError};
 use lake::training::{Selection, TrainingWindow, reached};
 use policy::DataCheck;
 
@@ -101,7 +101,12 @@ impl Worker {
             Ok(Fitted::Left) => return Ok(Outcome::Left),
             Err(error) => match error.downcast_ref() {
                 // More tries would not give more data.
-                Some(tft::TrainError::TooLittle(why)) => return self.skipped(job, why).await,
+                Some(tft::TrainError::TooLittle(why)) => {
+                    if let Some(file) = checkpoint {
+                        file.remove();
+                    }
+                    return self.skipped(job, why).await;
+                }
                 _ => return Err(error),
             },
         };
@@ -117,16 +122,32 @@ impl Worker {
         let failures = training::failures(&candidate.facts);
         let outcome = if failures.is_empty() {
             self.promote(job, &registry, &candidate, production.as_ref())
-                .await?;
-            Outcome::Promoted
+                .await?
         } else {
-            self.reject(job, &registry, &candidate, &failures).await?;
-            Outcome::Rejected
+            let reason = format!(
+                "gates not passed: {}; production stays",
+                failures.join("; ")
+            );
+            self.reject(job, &registry, &candidate, &reason).await?
         };
         if let Some(file) = checkpoint {
             file.remove();
         }
         Ok(outcome)
+    }
+
+    /// Forgets what tries of a job that nobody does again have left.
+    pub(super) fn forget(&self, job: &policy::Job) {
+        match self.checkpoint(job) {
+            Ok(Some(file)) => file.remove(),
+            Ok(None) => {}
+            // A warning: the file lies there, and nothing reads it.
+            Err(error) => tracing::warn!(
+                job = job.id,
+                error = format!("{error:#}"),
+                "the job's checkpoint cannot be removed"
+            ),
+        }
     }
 
     /// Why the data are not worth a training, if they are not. Thin data are warned of.
@@ -350,7 +371,7 @@ impl Worker {
         registry: &Registry,
         candidate: &Candidate,
         production: Option<&Production>,
-    ) -> Result<()> {
+    ) -> Result<Outcome> {
         let now_ms = self.ctx.clock.now_ms();
         let loss = candidate.info.final_val_loss;
         let mut reason = match candidate.facts.against_production {
@@ -374,9 +395,20 @@ impl Worker {
             "registered",
         )
         .await?;
-        registry
+        match registry
             .promote(&candidate.version, after, now_ms, &reason)
-            .await?;
+            .await
+        {
+            Ok(_) => {}
+            // Somebody chose another model while this one was trained and compared: their choice stands.
+            Err(RegistryError::Conflict { reason, .. }) => {
+                let reason = format!(
+                    "{reason}, which this model was not compared with: it is registered and not served"
+                );
+                return self.reject(job, registry, candidate, &reason).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
         self.announce(MODEL_PROMOTED, job, candidate, previous, &reason)
             .await?;
         self.completed(
@@ -384,7 +416,8 @@ impl Worker {
             candidate,
             &format!("model {}: {reason}", candidate.version),
         )
-        .await
+        .await?;
+        Ok(Outcome::Promoted)
     }
 
     async fn reject(
@@ -392,24 +425,21 @@ impl Worker {
         job: &policy::Job,
         registry: &Registry,
         candidate: &Candidate,
-        failures: &[String],
-    ) -> Result<()> {
-        let reason = format!(
-            "gates not passed: {}; production stays",
-            failures.join("; ")
-        );
+        reason: &str,
+    ) -> Result<Outcome> {
         tracing::warn!(version = candidate.version, reason, "candidate rejected");
         registry
-            .reject(&candidate.version, self.ctx.clock.now_ms(), &reason)
+            .reject(&candidate.version, self.ctx.clock.now_ms(), reason)
             .await?;
-        self.announce(MODEL_REJECTED, job, candidate, None, &reason)
+        self.announce(MODEL_REJECTED, job, candidate, None, reason)
             .await?;
         self.completed(
             job,
             candidate,
             &format!("model {}: {reason}", candidate.version),
         )
-        .await
+        .await?;
+        Ok(Outcome::Rejected)
     }
 
     async fn announce(
