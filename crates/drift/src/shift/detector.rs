@@ -151,6 +151,11 @@ pub(super) fn weight_at(inflation: &[f32], hour: usize) -> f64 {
         .map_or(1.0, |&inflation| f64::from(inflation).sqrt().recip())
 }
 
+/// What is a change of a signal only upwards.
+pub(super) fn only_up(signal: Signal) -> bool {
+    signal == Signal::Error
+}
+
 pub(super) fn count_of(sums: &BucketSums, signal: Signal) -> i64 {
     match signal {
         Signal::Error => sums.errors,

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use super::detector::{
     ALARMS_PER_DAY, Detector, OF, SignalModel, WINDOW, are_enough, count_of, leave_out_partial,
-    persisting, weight_at,
+    only_up, persisting, weight_at,
 };
 use super::history::{BucketSums, History, MAX_BUCKETS, Signal};
 use super::scan::{self, Noise, lag_of, scan};
@@ -45,7 +45,7 @@ impl Detector {
                 {
                     let held_out = HeldOut::of(&series, &times);
                     let season_variance = held_out.season_variance(&times, &quiet.noise);
-                    let quiet_maxima = held_out.maxima(&times, season_variance);
+                    let quiet_maxima = held_out.maxima(&times, season_variance, only_up(signal));
                     if quiet_maxima.is_empty() {
                         // Nothing is known of its quiet days.
                         continue;
@@ -355,7 +355,7 @@ impl HeldOut {
     }
 
     /// The largest persisting evidence of each day.
-    fn maxima(&self, times: &Times, season_variance: f64) -> Vec<f64> {
+    fn maxima(&self, times: &Times, season_variance: f64, only_up: bool) -> Vec<f64> {
         let mut maxima: BTreeMap<i64, f64> = BTreeMap::new();
         for fold in &self.folds {
             let mut recent = Recent::default();
@@ -365,6 +365,7 @@ impl HeldOut {
                     noise: &fold.noise,
                     season_variance,
                     weights: fold.weights.get(from..end).unwrap_or(&[]),
+                    only_up,
                 };
                 let found = scan(fold.residuals.get(from..end).unwrap_or(&[]), &quiet);
                 recent.push(found.map_or(0.0, |step| step.evidence));

@@ -146,6 +146,8 @@ pub struct Quiet<'a> {
     pub season_variance: f64,
     /// One over how much larger the standard deviation of each residual's hour is than the usual; 1 where it ends.
     pub weights: &'a [f64],
+    /// Whether only a step upwards is one: a forecast that errs less than it did is no drift.
+    pub only_up: bool,
 }
 
 /// The strongest step in residuals (oldest first, NaN for a gap); `None` where too few are there or none stays.
@@ -153,28 +155,29 @@ pub struct Quiet<'a> {
 pub fn scan(residuals: &[f64], quiet: &Quiet<'_>) -> Option<Step> {
     let recent = recent_mean(residuals, quiet.noise.lag)?;
     let last_start = residuals.len().checked_sub(MIN_LENGTH * quiet.noise.lag)?;
-    let mut best: Option<(f64, Step)> = None;
+    let mut best: Option<Step> = None;
     // Sums over what comes after τ.
     let (mut numerator, mut denominator) = (0.0, 0.0);
     for term in terms(residuals, quiet).iter().rev() {
         if term.index <= last_start {
             // If it began here, this value moved by all of it, against its predecessor.
             let (n, d) = (numerator + term.pull, denominator + term.precision);
-            let evidence = 0.5 * n * n / (d * (1.0 + d * quiet.season_variance));
-            if best.is_none_or(|(most, _)| evidence > most) && stays(recent, n, d) {
-                let step = Step {
-                    evidence,
+            let (twice, by) = (n * n, d * (1.0 + d * quiet.season_variance));
+            // Compared by products: a division for each moment would be half of the scan.
+            let is_most = best.is_none_or(|best| twice > 2.0 * best.evidence * by);
+            if is_most && stays(recent, n, d) && (n >= 0.0 || !quiet.only_up) {
+                best = Some(Step {
+                    evidence: 0.5 * twice / by,
                     size: n / d,
                     length: residuals.len() - term.index,
-                };
-                best = Some((evidence, step));
+                });
             }
         }
         // If it began before, by what the noise does not carry over.
         numerator += term.moved * term.pull;
         denominator += term.moved * term.moved * term.precision;
     }
-    best.map(|(_, step)| step)
+    best
 }
 
 /// Whether the last half hour confirms at least half of the step n / d.

@@ -25,6 +25,7 @@ fn check_step(values: &[f64], season_variance: f64, expected: Option<(f64, f64, 
         noise: &NOISE,
         season_variance,
         weights: &[],
+        only_up: false,
     };
     match (scan(values, &quiet), expected) {
         (Some(found), Some((evidence, size, length))) => {
@@ -58,6 +59,22 @@ fn a_step_is_that_of_generalised_least_squares() {
     spike[8..12].fill(9.0);
     // It does not stay: no step but that of nothing since.
     check_step(&spike, 0.0, Some((0.0, 0.0, 6)));
+}
+
+#[test]
+fn errors_that_fall_are_no_step() {
+    let x = [1.0, -0.5, 0.2, 2.5, 3.0, 2.0, 2.8, 3.5, 2.2, 3.1];
+    let only_up = |values: &[f64]| {
+        let quiet = Quiet {
+            noise: &NOISE,
+            season_variance: 0.0,
+            weights: &[],
+            only_up: true,
+        };
+        scan(values, &quiet)
+    };
+    near(only_up(&x).unwrap().evidence, 2.992_666_666_666_666_6);
+    assert_eq!(only_up(&x.map(|value| -value)), None);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::detector::{
-    Detector, HOLD, MEMORY, OF, SignalModel, WINDOW, count_of, leave_out_partial, persisting,
-    weight_at,
+    Detector, HOLD, MEMORY, OF, SignalModel, WINDOW, count_of, leave_out_partial, only_up,
+    persisting, weight_at,
 };
 use super::history::{BucketSums, Signal};
 use super::scan::{self, Step, scan};
@@ -173,28 +173,72 @@ impl Watch {
                 Some((step, row))
             })
             .collect();
-        let mut values = vec![f64::NAN; WINDOW];
-        let mut counts = vec![0; WINDOW];
-        let mut weights = vec![1.0; WINDOW];
-        let mut evaluate = |index: usize, model: &SignalModel| {
-            values.fill(f64::NAN);
-            counts.fill(0);
-            for (step, row) in &rows {
-                *values.get_mut(*step)? = *row.residuals.get(index)?;
-                *counts.get_mut(*step)? = *row.counts.get(index)?;
-                *weights.get_mut(*step)? = *row.weights.get(index)?;
+        let mut columns: [Column; BLOCK] = std::array::from_fn(|_| Column::default());
+        let mut steps = Vec::with_capacity(detector.models.len());
+        for (block, models) in detector.models.chunks(BLOCK).enumerate() {
+            for column in &mut columns {
+                *column = Column::default();
             }
-            leave_out_partial(&mut values, &counts);
-            let quiet = scan::Quiet {
-                noise: &model.noise,
-                season_variance: model.season_variance,
-                weights: &weights,
-            };
-            scan(&values, &quiet)
+            for (step, row) in &rows {
+                for (place, column) in columns.iter_mut().enumerate() {
+                    column.set(*step, row, block * BLOCK + place);
+                }
+            }
+            let evaluated = models.iter().zip(&mut columns);
+            steps.extend(evaluated.map(|(model, column)| column.evaluate(model)));
+        }
+        steps
+    }
+}
+
+/// Models whose series are read from the rows together: what lies side by side there is fetched from memory once.
+const BLOCK: usize = 8;
+
+/// One model's series in a window.
+#[derive(Debug)]
+struct Column {
+    values: [f64; WINDOW],
+    counts: [i64; WINDOW],
+    weights: [f64; WINDOW],
+}
+
+impl Default for Column {
+    fn default() -> Column {
+        Column {
+            values: [f64::NAN; WINDOW],
+            counts: [0; WINDOW],
+            weights: [1.0; WINDOW],
+        }
+    }
+}
+
+impl Column {
+    fn set(&mut self, step: usize, row: &Row, index: usize) {
+        let of = (
+            row.residuals.get(index),
+            row.counts.get(index),
+            row.weights.get(index),
+        );
+        let places = (
+            self.values.get_mut(step),
+            self.counts.get_mut(step),
+            self.weights.get_mut(step),
+        );
+        if let ((Some(residual), Some(count), Some(weight)), (Some(value), Some(n), Some(w))) =
+            (of, places)
+        {
+            (*value, *n, *w) = (*residual, *count, *weight);
+        }
+    }
+
+    fn evaluate(&mut self, model: &SignalModel) -> Option<Step> {
+        leave_out_partial(&mut self.values, &self.counts);
+        let quiet = scan::Quiet {
+            noise: &model.noise,
+            season_variance: model.season_variance,
+            weights: &self.weights,
+            only_up: only_up(model.signal),
         };
-        let models = detector.models.iter().enumerate();
-        models
-            .map(|(index, model)| evaluate(index, model))
-            .collect()
+        scan(&self.values, &quiet)
     }
 }
