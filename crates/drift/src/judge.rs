@@ -5,7 +5,7 @@ use contract::Contract;
 use crate::baseline::Baseline;
 use crate::fixed::float;
 use crate::hours::HourShares;
-use crate::measures::{self, Measures};
+use crate::measures::{self, Aggregate, Distances, Measures};
 use crate::sums::{ErrorSums, MetricSums, NUM_HORIZONS, ProfileSums};
 
 /// A cell with fewer values (half an hour of one server) does not set the feature drift: the mean of so few says
@@ -18,8 +18,8 @@ pub(crate) struct Judged {
     pub(crate) rows: i64,
     pub(crate) measures: Measures,
     pub(crate) wape: Option<f64>,
-    /// The largest distance of means, in standard deviations.
-    pub(crate) fds_z: f64,
+    /// Distances of means.
+    pub(crate) distances: Distances,
     /// Metrics of the contract.
     pub(crate) num_metrics: usize,
     /// By profile and metric.
@@ -37,6 +37,7 @@ pub(crate) struct JudgedCell {
     pub(crate) anomaly_rate: f64,
     pub(crate) per: Option<f64>,
     pub(crate) ks_p: f64,
+    pub(crate) mean_p: f64,
     pub(crate) psi: Option<f64>,
     /// The baseline has no value of it.
     pub(crate) is_new: bool,
@@ -53,7 +54,7 @@ pub(crate) struct JudgedCell {
 /// * WAPE: Σ|error| / Σ|actual| per metric, mean over the metrics: sums of different units are not added.
 /// * DSS: mean of the KS statistics of profiles and metrics, each weighted by its values; with equally many values
 ///   this is the mean over metrics.
-/// * FDS: the largest z of a cell with at least [`MIN_VALUES`] values.
+/// * FDS: the z of cells with at least [`MIN_VALUES`] values, as `fds` makes one of them.
 /// * Anomaly rate: the larger of the share of outliers and the share of forecasts out of range. Pooling the two would let
 ///   many forecasts hide the outliers.
 pub(crate) fn judge(
@@ -63,6 +64,7 @@ pub(crate) fn judge(
     index: usize,
     hours: &HourShares,
     model_version: &str,
+    fds: Aggregate,
 ) -> Judged {
     let horizons = if index == 0 { 1 } else { NUM_HORIZONS };
     let mut judged = Judged {
@@ -93,7 +95,7 @@ pub(crate) fn judge(
             forecasts = forecasts.wrapping_add(held.forecasts);
             out_of_range = out_of_range.wrapping_add(held.out_of_range);
             if held.n >= MIN_VALUES {
-                judged.fds_z = judged.fds_z.max(cell.z);
+                judged.distances.add(cell.z);
             }
             judged.cells.push(cell);
         }
@@ -106,7 +108,7 @@ pub(crate) fn judge(
         } else {
             0.0
         },
-        fds: measures::scale(judged.fds_z),
+        fds: measures::scale(judged.distances.aggregate(fds)),
         anomaly_rate: measures::share(outliers, values)
             .max(measures::share(out_of_range, forecasts)),
     };
@@ -135,21 +137,23 @@ fn judge_cell(
     let baseline_n = expected.as_ref().map_or(0, |expected| expected.n);
     let ks = measures::ks(counts, &held.counts);
     let per = errors.and_then(|errors| mean_of(errors.iter().take(horizons).map(relative)));
+    let z = expected
+        .as_ref()
+        .filter(|_| held.n > 0)
+        .map_or(0.0, |expected| {
+            measures::z(mean, expected.mean, expected.sd)
+        });
     JudgedCell {
         profile,
         metric,
         n: held.n,
         ks,
         ks_p: measures::ks_p(ks, baseline_n, held.n),
+        mean_p: measures::mean_p(z, baseline_n, held.n),
         psi: measures::psi(counts, &held.counts)
             .filter(|_| baseline_n >= measures::MIN_PSI_VALUES.unsigned_abs()),
         never_varied: cell.is_some_and(|cell| cell.n > 1 && !measures::varies(cell.mean, cell.sd)),
-        z: expected
-            .as_ref()
-            .filter(|_| held.n > 0)
-            .map_or(0.0, |expected| {
-                measures::z(mean, expected.mean, expected.sd)
-            }),
+        z,
         borrowed: expected.as_ref().is_some_and(|expected| expected.borrowed),
         anomaly_rate: measures::share(held.outliers, held.n)
             .max(measures::share(held.out_of_range, held.forecasts)),

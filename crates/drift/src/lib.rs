@@ -42,7 +42,7 @@ pub use calibrate::{CalibrationError, CalibrationFacts, calibrate};
 pub use forecasts::{ForecastOutcome, MAX_AHEAD_STEPS, MAX_SERVERS};
 pub use hours::HourCell;
 pub use judge::MIN_VALUES;
-pub use measures::Measures;
+pub use measures::{Aggregate, Measures};
 pub use pane::{MAX_BUCKET_SERVERS, MAX_OPEN_BUCKETS, PaneBuilder, RowOutcome};
 pub use policies::{Calibration, Limits, Policy, Status};
 pub use report::{MIN_COVERAGE, ReportRequest};

@@ -4,6 +4,7 @@
 //! NaN and never an infinity. Calibration (what is usual) is not here, see [`crate::shift`].
 
 use serde::{Deserialize, Serialize};
+use statrs::function::erf::erfc;
 
 /// Weight of the prediction error rate in the score.
 pub const WEIGHT_PER: f64 = 0.40;
@@ -92,6 +93,61 @@ pub fn z(mean: f64, baseline_mean: f64, baseline_sd: f64) -> f64 {
 #[must_use]
 pub fn varies(mean: f64, sd: f64) -> bool {
     sd.is_finite() && mean.is_finite() && sd > 1e-9 && sd > 1e-6 * mean.abs()
+}
+
+/// How the distances of several metrics become the feature drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Aggregate {
+    /// The largest: one metric that moved is seen among many that did not.
+    #[default]
+    Max,
+    /// Their mean.
+    Mean,
+    /// Their sum: many small distances count too, and more metrics make it larger.
+    Sum,
+}
+
+/// The distances of several metrics, each in standard deviations, together.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Distances {
+    largest: f64,
+    sum: f64,
+    n: u32,
+}
+
+impl Distances {
+    /// Adds one of [`z`].
+    pub fn add(&mut self, z: f64) {
+        self.largest = self.largest.max(z);
+        self.sum = (self.sum + z).min(f64::MAX);
+        self.n = self.n.saturating_add(1);
+    }
+
+    /// 0 of none.
+    #[must_use]
+    pub fn aggregate(&self, by: Aggregate) -> f64 {
+        match by {
+            Aggregate::Max => self.largest,
+            Aggregate::Mean => self.sum / f64::from(self.n.max(1)),
+            Aggregate::Sum => self.sum,
+        }
+    }
+}
+
+/// p-value of a distance of means of [`z`], two-sided, for independent values: the standard normal distribution at
+/// z / √(1/n₁ + 1/n₂), erfc(x/√2).
+///
+/// Source: Armitage, Berry and Matthews, "Statistical methods in medical research", 2002, chapter 4 (two means of large samples). 1 for an
+/// empty side.
+#[must_use]
+pub fn mean_p(z: f64, baseline_n: u64, n: i64) -> f64 {
+    let (a, b) = (baseline_n as f64, n.max(0) as f64);
+    if a <= 0.0 || b <= 0.0 || z.is_nan() {
+        return 1.0;
+    }
+    let x = z / (1.0 / a + 1.0 / b).sqrt();
+    erfc(x / std::f64::consts::SQRT_2).clamp(0.0, 1.0)
 }
 
 /// z/(1+z): 0–1.
@@ -322,6 +378,42 @@ mod tests {
         near(scale(3.0), 0.75);
         // Too far for a float: still a number.
         near(scale(z(f64::MAX, -1e308, 1e305)), 1.0);
+    }
+
+    #[test]
+    fn distances_become_one() {
+        let mut all = Distances::default();
+        let of = |all: &Distances| {
+            [Aggregate::Max, Aggregate::Mean, Aggregate::Sum].map(|by| all.aggregate(by))
+        };
+        assert_eq!(of(&all), [0.0; 3]);
+        for z in [0.5, 2.0, 0.0] {
+            all.add(z);
+        }
+        assert_eq!(of(&all), [2.0, 2.5 / 3.0, 2.5]);
+        all.add(f64::MAX);
+        all.add(f64::MAX);
+        near(scale(all.aggregate(Aggregate::Sum)), 1.0);
+    }
+
+    #[test]
+    fn mean_p_as_scipy_has_it() {
+        // statrs' erfc is right to ten digits or so.
+        let near = |found: f64, expected: f64| {
+            assert!(
+                (found - expected).abs() <= 1e-9 * expected,
+                "found {found}, expected {expected}"
+            );
+        };
+        // 2 * scipy.stats.norm.sf(.2 / sqrt(1/100 + 1/100)), SciPy 1.17.1; by hand: the 5 % of 1.96.
+        near(mean_p(0.2, 100, 100), 0.157_299_207_050_285_13);
+        near(mean_p(1.959_963_984_540_054 * 0.2_f64.sqrt(), 10, 10), 0.05);
+        // 2 * norm.sf(.3 / sqrt(1/5000 + 1/200))
+        near(mean_p(0.3, 5_000, 200), 3.178_973_761_746_524_6e-5);
+        near(mean_p(0.0, 100, 100), 1.0);
+        near(mean_p(5.0, 0, 100), 1.0);
+        near(mean_p(5.0, 100, 0), 1.0);
+        near(mean_p(f64::MAX, 100, 100), 0.0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use contract::record::{DriftReport, MetricDrift, Trend, WindowMeasures};
 use crate::baseline::{Baseline, BaselineError};
 use crate::hours::HourShares;
 use crate::judge::{Judged, JudgedCell, MIN_VALUES, judge};
-use crate::measures::{self, Measures, scale};
+use crate::measures::{self, Aggregate, Measures, scale};
 use crate::policies::{Calibration, Limits, Policy, Status};
 use crate::shift::detector::OF;
 use crate::shift::history::Signal;
@@ -40,6 +40,8 @@ pub struct ReportRequest<'a> {
     pub policy: Policy,
     /// Which values it is held against.
     pub calibration: Calibration,
+    /// How the metrics' distances become the raw feature drift.
+    pub fds: Aggregate,
 }
 
 /// One window with all that is known about it.
@@ -210,6 +212,7 @@ impl Windows {
                 index,
                 hours,
                 request.model_version,
+                request.fds,
             ),
             coverage: presence.coverage.get(index).copied().unwrap_or(0.0),
             calibrated: [0.0; 3],
@@ -274,6 +277,7 @@ fn record(window: &Window) -> Option<WindowMeasures> {
     }
     let raw = &window.judged.measures;
     let [per, dss, fds] = window.calibrated;
+    let distance = |by: Aggregate| window.judged.distances.aggregate(by);
     Some(WindowMeasures {
         minutes: WINDOW_MINUTES.get(window.index).copied()?,
         rows: window.judged.rows,
@@ -281,7 +285,9 @@ fn record(window: &Window) -> Option<WindowMeasures> {
         wape: window.judged.wape,
         dss: raw.dss,
         fds: raw.fds,
-        fds_z: window.judged.fds_z,
+        fds_z: distance(Aggregate::Max),
+        fds_z_mean: Some(distance(Aggregate::Mean)),
+        fds_z_sum: Some(distance(Aggregate::Sum)),
         anomaly_rate: raw.anomaly_rate,
         score: raw.score(),
         calibrated_per: per,
@@ -318,6 +324,7 @@ fn metric_record(
         per: cell.per,
         psi: cell.psi,
         ks_p: cell.ks_p,
+        mean_p: Some(cell.mean_p),
         strength: driver.strength,
         signal: signal.to_owned(),
         size_sd: size.filter(|size| size.is_finite()),

@@ -242,6 +242,7 @@ fn notes(account: &Account<'_>) -> Vec<String> {
             presence.missing_servers, presence.servers
         ));
     }
+    notes.extend(gone(account));
     if account.request.calibration == Calibration::On {
         notes.extend(partial(account));
     }
@@ -270,6 +271,19 @@ fn notes(account: &Account<'_>) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Servers of the baseline that have sent nothing for as long as the day's window: those that are left are judged as if they were all.
+fn gone(account: &Account<'_>) -> Option<String> {
+    let known = i64::try_from(account.baseline.num_servers()).unwrap_or(i64::MAX);
+    let [_, day] = account.windows;
+    let seen = account.presence.servers - account.servers.num_new;
+    let gone = known.saturating_sub(seen);
+    (day.is_covered() && gone as f64 > MANY_MISSING * known as f64).then(|| {
+        format!(
+            "{gone} of the {known} servers that the baseline knows have sent nothing for a day; the others are judged without them."
+        )
+    })
 }
 
 /// Profiles that are not judged, as the means of those servers that are left are not theirs.

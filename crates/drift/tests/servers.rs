@@ -266,3 +266,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn servers_that_are_gone_for_a_day_are_counted() {
+    let linborg = contract("linborg");
+    let names: Vec<String> = (0..20).map(|server| format!("s{server:02}")).collect();
+    let hour_of = |names: &[String], start: i64| -> Vec<Held> {
+        let buckets = (0..12).map(|bucket| start + bucket * STEP);
+        buckets
+            .flat_map(|at| names.iter().map(move |name| (name.clone(), at)))
+            .map(|(name, at)| row(&linborg, &name, at, 50.0 + (at / STEP % 7) as f32))
+            .collect()
+    };
+    let held: Vec<Held> = (0..48)
+        .flat_map(|hour| hour_of(&names, START + hour * HOUR))
+        .collect();
+    let baseline = Baseline::learn("b1", &linborg, rows(&held)).0;
+    assert_eq!(baseline.num_servers(), 20);
+    let said = |here: &[String]| {
+        let mut windows = Windows::new(Arc::clone(&linborg));
+        for bucket in 0..288 {
+            let at = START + 7 * DAY + bucket * STEP;
+            let rows: Vec<Held> = here
+                .iter()
+                .map(|name| row(&linborg, name, at, 50.0))
+                .collect();
+            windows.add(&pane(&linborg, &baseline, &rows));
+        }
+        report(&mut windows, &baseline, START + 8 * DAY).recommendation
+    };
+    let words = "of the 20 servers that the baseline knows have sent nothing for a day";
+    assert!(!said(&names).contains(words));
+    assert!(!said(&names[2..]).contains(words), "a tenth");
+    let three = said(&names[3..]);
+    assert!(three.contains(&format!("3 {words}")), "{three}");
+    // One that is new is none of them.
+    let mut other = names[3..].to_vec();
+    other.push("new".to_owned());
+    let three = said(&other);
+    assert!(three.contains(&format!("3 {words}")), "{three}");
+}

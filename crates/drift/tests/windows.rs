@@ -8,7 +8,8 @@ use std::sync::Arc;
 use contract::Fixed;
 use contract::record::{HorizonError, Pane, ServerAway};
 use drift::{
-    Baseline, BaselineError, Calibration, PaneBuilder, PaneOutcome, Policy, ReportRequest, Windows,
+    Aggregate, Baseline, BaselineError, Calibration, PaneBuilder, PaneOutcome, Policy,
+    ReportRequest, Windows,
 };
 use support::{
     DAY, HOUR, Held, START, STEP, contract, even_baseline, pane, prediction, report, rows,
@@ -44,6 +45,30 @@ fn measures_by_hand() {
     near(hour.dss, 0.9);
     near(hour.fds_z, z);
     near(hour.fds, z / (1.0 + z));
+    // 13 metrics, all as far.
+    near(hour.fds_z_mean.unwrap(), z);
+    near(hour.fds_z_sum.unwrap(), 13.0 * z);
+    let by = |fds: Aggregate, windows: &mut Windows| {
+        let request = ReportRequest {
+            at_ms: START + HOUR,
+            model_version: "m1",
+            policy: Policy::SLA,
+            fds,
+            calibration: Calibration::Raw,
+        };
+        windows.report(&request, &baseline).unwrap().windows[0].fds
+    };
+    near(by(Aggregate::Mean, &mut windows), z / (1.0 + z));
+    near(
+        by(Aggregate::Sum, &mut windows),
+        13.0 * z / (1.0 + 13.0 * z),
+    );
+    // 2 * scipy.stats.norm.sf(z / sqrt(1/1000 + 1/60)) = 5.05e-26
+    assert!(
+        report.metrics[0].mean_p < Some(1e-25),
+        "{:?}",
+        report.metrics[0]
+    );
     near(hour.anomaly_rate, 0.0);
     assert_eq!((report.status.as_str(), report.alarm), ("critical", true));
     assert_eq!(
@@ -307,6 +332,7 @@ fn without_calibration_there_is_no_alarm() {
         at_ms: START + HOUR,
         model_version: "m1",
         policy: Policy::SLA,
+        fds: Aggregate::Max,
         calibration: Calibration::On,
     };
     let report = windows.report(&request, &baseline).unwrap();
@@ -358,6 +384,7 @@ fn another_baseline_starts_anew() {
             at_ms: START,
             model_version: "m1",
             policy: Policy::SLA,
+            fds: Aggregate::Max,
             calibration: Calibration::On,
         },
         &even_baseline(&vm, "b3"),
@@ -559,6 +586,7 @@ fn foreign_panes_and_sums_as_large_as_they_get() {
         at_ms: START + HOUR,
         model_version: "m1",
         policy: Policy::SLA,
+        fds: Aggregate::Max,
         calibration: Calibration::Raw,
     };
     windows.report(&request, &baseline).unwrap();

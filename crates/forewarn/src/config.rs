@@ -187,6 +187,8 @@ pub(crate) struct DriftSettings {
     pub(crate) policy: drift::Policy,
     /// Whether the policy is held against calibrated values.
     pub(crate) calibration: drift::Calibration,
+    /// How the metrics' distances become the raw feature drift.
+    pub(crate) fds: drift::Aggregate,
 }
 
 /// What a training that a decision started does.

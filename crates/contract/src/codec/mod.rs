@@ -151,17 +151,17 @@ impl Wire {
         })
     }
 
-    /// The schema that a value was written with, this one or the earlier, and its body.
+    /// The schema that a value was written with, this one or an earlier, and its body.
     fn written_with<'a>(
         &self,
         value: &'a [u8],
         ids: &SchemaIds,
     ) -> Result<(&Wire, &'a [u8]), DecodeError> {
-        let body = |wire: &Wire| framing::body(value, &wire.fingerprints, ids, MAX_VALUE_BYTES);
-        match (body(self), self.earlier.as_deref()) {
-            (Err(unknown @ DecodeError::UnknownFingerprint(_)), Some(earlier)) => body(earlier)
-                .map(|body| (earlier, body))
-                .map_err(|_| unknown),
+        let body = framing::body(value, &self.fingerprints, ids, MAX_VALUE_BYTES);
+        match (body, self.earlier.as_deref()) {
+            (Err(unknown @ DecodeError::UnknownFingerprint(_)), Some(earlier)) => {
+                earlier.written_with(value, ids).map_err(|_| unknown)
+            }
             (body, _) => body.map(|body| (self, body)),
         }
     }

@@ -214,8 +214,14 @@ pub struct WindowMeasures {
     pub dss: f64,
     /// Feature drift, scaled to 0–1.
     pub fds: f64,
-    /// Feature drift in standard deviations.
+    /// Feature drift in standard deviations: the largest distance of a metric of a profile.
     pub fds_z: f64,
+    /// The mean of these distances.
+    #[serde(default)]
+    pub fds_z_mean: Option<f64>,
+    /// Their sum.
+    #[serde(default)]
+    pub fds_z_sum: Option<f64>,
     /// Share of outliers and of forecasts out of range.
     pub anomaly_rate: f64,
     /// Weighted sum of the four.
@@ -249,6 +255,9 @@ pub struct MetricDrift {
     pub psi: Option<f64>,
     /// p-value of the KS statistic as if the values were independent, which server metrics are not.
     pub ks_p: f64,
+    /// p-value of the difference of means, likewise as if the values were independent.
+    #[serde(default)]
+    pub mean_p: Option<f64>,
     /// Persisting evidence of a change in units of the alarm level: an alarm above 1.
     pub strength: f64,
     /// What moved most: `mean`, `spread`, `error`, `new`; `no variation` where the baseline had none; empty where nothing was judged.

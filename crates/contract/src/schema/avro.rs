@@ -42,8 +42,8 @@ pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) kind: Type,
     pub(crate) doc: String,
-    /// It was not there from the beginning.
-    pub(crate) came_later: bool,
+    /// The version of the schema that it came with; 0: it was there from the beginning.
+    pub(crate) since: u8,
 }
 
 impl Field {
@@ -51,8 +51,8 @@ impl Field {
     fn default(&self) -> Option<Value> {
         match &self.kind {
             Type::Nullable(_) => Some(Value::Null),
-            Type::Array(_) if self.came_later => Some(Value::Array(Vec::new())),
-            Type::Int if self.came_later => Some(Value::from(0)),
+            Type::Array(_) if self.since > 0 => Some(Value::Array(Vec::new())),
+            Type::Int if self.since > 0 => Some(Value::from(0)),
             _ => None,
         }
     }
@@ -70,33 +70,55 @@ impl Type {
         Type::Array(Box::new(self))
     }
 
-    /// As [`Record::earlier`].
-    fn earlier(&self) -> Option<Type> {
+    /// As [`Record::version`].
+    fn version(&self) -> u8 {
         match self {
-            Type::Record(record) => record.earlier().map(Type::Record),
-            Type::Array(items) => items.earlier().map(Type::array),
-            Type::Nullable(inner) => inner.earlier().map(Type::nullable),
-            _ => None,
+            Type::Record(record) => record.version(),
+            Type::Array(items) => items.version(),
+            Type::Nullable(inner) => inner.version(),
+            Type::Union(records) => records.iter().map(Record::version).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// As [`Record::before`].
+    fn before(&self, version: u8) -> Type {
+        match self {
+            Type::Record(record) => Type::Record(record.before(version)),
+            Type::Array(items) => items.before(version).array(),
+            Type::Nullable(inner) => inner.before(version).nullable(),
+            Type::Union(records) => {
+                Type::Union(records.iter().map(|of| of.before(version)).collect())
+            }
+            same => same.clone(),
         }
     }
 }
 
 impl Record {
-    /// The record before any of its fields came later, all the way down; `None` where it is the same.
+    /// The record as it was before the last fields came, all the way down; `None` of the first version.
     pub(crate) fn earlier(&self) -> Option<Record> {
-        let was = |field: &Field| field.came_later || field.kind.earlier().is_some();
-        if !self.fields.iter().any(was) {
-            return None;
-        }
-        let fields = self.fields.iter().filter(|field| !field.came_later);
+        let version = self.version();
+        (version > 0).then(|| self.before(version))
+    }
+
+    /// The version that the last fields came with.
+    fn version(&self) -> u8 {
+        let of = |field: &Field| field.since.max(field.kind.version());
+        self.fields.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Without the fields that came with `version` or later.
+    fn before(&self, version: u8) -> Record {
+        let fields = self.fields.iter().filter(|field| field.since < version);
         let fields = fields.map(|field| Field {
-            kind: field.kind.earlier().unwrap_or_else(|| field.kind.clone()),
+            kind: field.kind.before(version),
             ..field.clone()
         });
-        Some(Record {
+        Record {
             fields: fields.collect(),
             ..self.clone()
-        })
+        }
     }
 
     /// Pretty JSON with a final line feed.

@@ -27,7 +27,7 @@ fn field(name: &str, kind: Type, doc: &str) -> Field {
         name: name.to_owned(),
         kind,
         doc: doc.to_owned(),
-        came_later: false,
+        since: 0,
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use contract::Contract;
 use contract::record::{DriftReport, MetricForecast, Pane, Prediction};
-use drift::{Baseline, Calibration, PaneBuilder, Policy, ReportRequest, Row, RowOutcome, Windows};
+use drift::{
+    Aggregate, Baseline, Calibration, PaneBuilder, Policy, ReportRequest, Row, RowOutcome, Windows,
+};
 
 pub(crate) const STEP: i64 = 300_000;
 pub(crate) const HOUR: i64 = 3_600_000;
@@ -148,6 +150,7 @@ fn asked(
         at_ms,
         model_version: "m1",
         policy: Policy::SLA,
+        fds: Aggregate::Max,
         calibration,
     };
     windows.report(&request, baseline).unwrap()

@@ -173,6 +173,7 @@ fn full(report: &DriftReport) -> Result<()> {
                     .map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),
                 number(Some(metric.ks)),
                 number(Some(metric.ks_p)),
+                number(metric.mean_p),
                 number(metric.psi),
                 number(metric.per),
             ]
@@ -181,8 +182,8 @@ fn full(report: &DriftReport) -> Result<()> {
     output::line("")?;
     output::table(
         &[
-            "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "SERVERS", "KS", "P", "PSI",
-            "PER",
+            "PROFILE", "METRIC", "STRENGTH", "WHAT", "BY", "SINCE", "SERVERS", "KS", "P KS",
+            "P MEAN", "PSI", "PER",
         ],
         &metrics,
     )?;

@@ -119,13 +119,18 @@ pub(crate) const KEYS: &[Key] = &[
         "on: values say how far evidence goes towards what quiet days reach; raw: as measured (alarms often)",
     ),
     key(
+        "drift.fds",
+        "max",
+        "max, mean or sum: how the distances of the metrics' means become the raw FDS; calibrated values judge each metric by itself",
+    ),
+    key(
         "model.device",
         "auto",
         "where the network runs: auto, cpu, libtorch, libtorch:cuda:N or cuda:N, of those compiled in; several with commas train together, the first forecasts",
     ),
     key(
         "train.preset",
-        "quick",
+        "production",
         "quick, validate, production or incremental: epochs and days",
     ),
     key(
@@ -151,7 +156,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "train.checkpoints",
         "",
-        "directory of checkpoints; without it a stopped training of the train role is lost",
+        "directory of checkpoints; without it the train role begins a stopped training anew",
     ),
     key(
         "train.checkpoint_every",

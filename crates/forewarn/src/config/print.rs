@@ -109,6 +109,11 @@ impl Settings {
                 drift::Calibration::On => text("on"),
                 drift::Calibration::Raw => text("raw"),
             },
+            "drift.fds" => match self.drift.fds {
+                drift::Aggregate::Max => text("max"),
+                drift::Aggregate::Mean => text("mean"),
+                drift::Aggregate::Sum => text("sum"),
+            },
             "model.device" => text(&self.devices.to_string()),
             "train.preset" => text(&self.train.preset),
             "train.days" => self.train.days.map(Value::Float),

@@ -72,6 +72,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
     let archive = read_archive(r);
     let policy = r.read("drift.policy", read_policy);
     let calibration = r.read("drift.calibration", read_calibration);
+    let fds = r.read("drift.fds", read_aggregate);
     let devices = r.read("model.device", read_devices);
     let train = read_train(r, devices.as_ref());
     let zone = contract.as_ref().map(|contract| contract.time_zone);
@@ -92,6 +93,7 @@ fn read_all(r: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> Option
         drift: DriftSettings {
             policy: policy?,
             calibration: calibration?,
+            fds: fds?,
         },
         devices: devices?,
         train: train?,
@@ -279,6 +281,14 @@ pub(crate) fn read_calibration(text: &str) -> Result<drift::Calibration, String>
     one_of(text, &["on", "raw"]).map(|name| match name.as_str() {
         "raw" => drift::Calibration::Raw,
         _ => drift::Calibration::On,
+    })
+}
+
+fn read_aggregate(text: &str) -> Result<drift::Aggregate, String> {
+    one_of(text, &["max", "mean", "sum"]).map(|name| match name.as_str() {
+        "mean" => drift::Aggregate::Mean,
+        "sum" => drift::Aggregate::Sum,
+        _ => drift::Aggregate::Max,
     })
 }
 

@@ -53,8 +53,9 @@ fn nothing_written_is_the_interface_s_defaults() {
     assert_eq!(s.archive.flush_age, Duration::from_secs(600));
     assert_eq!(s.drift.policy, drift::Policy::SLA);
     assert_eq!(s.drift.calibration, drift::Calibration::On);
+    assert_eq!(s.drift.fds, drift::Aggregate::Max);
     assert_eq!(s.devices, tft::Device::Auto.into());
-    assert_eq!(s.train.preset, "quick");
+    assert_eq!(s.train.preset, "production");
     assert_eq!(s.train.precision, tft::Precision::Auto);
     assert_eq!((s.train.days, s.train.max_seconds), (None, None));
     assert_eq!(s.train.retry_after, Duration::from_secs(300));
@@ -217,6 +218,7 @@ fn limits_of_the_decision_that_cannot_be_are_refused() {
         ("quiet.max_load=1.01", "must be a number from 0 to 1"),
         ("drift.policy=strict", "write sla or any-metric"),
         ("drift.calibration=off", "write on or raw"),
+        ("drift.fds=median", "write max or mean or sum"),
         (
             "train.retry_after=31m",
             "must be at most 30m: a worker silent for an hour loses its training",

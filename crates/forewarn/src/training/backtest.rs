@@ -114,6 +114,7 @@ pub(crate) async fn backtest_command(args: &BacktestArgs, app: &App) -> Result<(
     let (data, _) = read(&args.input, &contract, args.input.range)?;
     let policy = args.policy.unwrap_or(app.settings.drift.policy);
     let calibration = args.calibration.unwrap_or(app.settings.drift.calibration);
+    let fds = app.settings.drift.fds;
     let (baseline_days, json) = (args.baseline_days, app.json);
     let every = app.settings.forecast.every;
     tokio::task::spawn_blocking(move || {
@@ -139,6 +140,7 @@ pub(crate) async fn backtest_command(args: &BacktestArgs, app: &App) -> Result<(
             model_version: forecaster.version(),
             policy,
             calibration,
+            fds,
         };
         let mut told = Told::new(json);
         past.replay(first_ms, &baseline, &request, &mut told)?;

@@ -33,6 +33,7 @@ pub(crate) fn report(score: f64, load: Option<f64>) -> DriftReport {
                 per: None,
                 psi: None,
                 ks_p: 1.0,
+                mean_p: None,
                 strength: 0.0,
                 signal: String::new(),
                 size_sd: None,

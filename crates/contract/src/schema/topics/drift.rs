@@ -4,9 +4,9 @@ use super::field;
 use crate::schema::avro::{Field, Record, Type};
 
 /// A field that readers of earlier values take as empty or zero.
-fn added(name: &str, kind: Type, doc: &str) -> Field {
+fn added(since: u8, name: &str, kind: Type, doc: &str) -> Field {
     Field {
-        came_later: true,
+        since,
         ..field(name, kind, doc)
     }
 }
@@ -68,16 +68,19 @@ pub(crate) fn drift_panes() -> Record {
             ),
             field("errors", Type::Record(error).array(), ""),
             added(
+                1,
                 "furthest",
                 Type::Record(away).array(),
                 "servers furthest from their own usual, 3 at most",
             ),
             added(
+                1,
                 "judged_servers",
                 Type::Int,
                 "servers held against their own usual",
             ),
             added(
+                1,
                 "away_servers",
                 Type::Int,
                 "those beyond 3 of their standard deviations",
@@ -104,16 +107,19 @@ pub(crate) fn drift_panes() -> Record {
             field("mem_load", Type::Reference("Sum", sum), ""),
             field("metrics", Type::Record(metric).array(), ""),
             added(
+                1,
                 "new_servers",
                 Type::Int,
                 "servers that the baseline does not know",
             ),
             added(
+                1,
                 "new_names",
                 Type::String.array(),
                 "the first of them by name, 3 at most",
             ),
             added(
+                1,
                 "num_panes",
                 Type::Int,
                 "panes of this partition and bucket; 0: not told",
@@ -153,7 +159,9 @@ pub(super) fn window_measures() -> Record {
             ),
             double("dss", "distribution shift"),
             double("fds", "feature drift, 0 to 1"),
-            double("fds_z", "feature drift in standard deviations"),
+            double("fds_z", "feature drift in standard deviations, the largest"),
+            added(2, "fds_z_mean", Type::Double.nullable(), "their mean"),
+            added(2, "fds_z_sum", Type::Double.nullable(), "their sum"),
             double("anomaly_rate", ""),
             double("score", ""),
             double("calibrated_per", ""),
@@ -181,6 +189,12 @@ pub(crate) fn drift() -> Record {
             field("per", Type::Double.nullable(), "prediction error rate"),
             field("psi", Type::Double.nullable(), "population stability index"),
             field("ks_p", Type::Double, "p-value of ks for independent values"),
+            added(
+                2,
+                "mean_p",
+                Type::Double.nullable(),
+                "p-value of the difference of means for independent values",
+            ),
             field("strength", Type::Double, "evidence; an alarm above 1"),
             field(
                 "signal",
@@ -194,6 +208,7 @@ pub(crate) fn drift() -> Record {
             ),
             field("since", Type::Time.nullable(), "when it began"),
             added(
+                1,
                 "share_away",
                 Type::Double.nullable(),
                 "of its servers, far from their own usual in the last hour",
@@ -274,21 +289,24 @@ pub(crate) fn drift() -> Record {
             field("recommendation", Type::String, "in words"),
             field("positions", Type::Record(position()).array(), ""),
             added(
+                1,
                 "known_servers",
                 Type::Int,
                 "servers that the baseline knows; 0: it holds none",
             ),
             added(
+                1,
                 "server_drift",
                 Type::Record(server).array(),
                 "servers that were far from their own usual in half of the last hour, the furthest first",
             ),
             added(
+                1,
                 "new_servers",
                 Type::Int,
                 "servers of the last hour that the baseline does not know",
             ),
-            added("new_names", Type::String.array(), "some of them"),
+            added(1, "new_names", Type::String.array(), "some of them"),
         ],
     }
 }

@@ -167,6 +167,7 @@ fn metrics(history: &History, times: &Times<'_>) -> String {
                 percent(metric.share_away),
                 shown(Some(metric.ks)),
                 shown(Some(metric.ks_p)),
+                shown(metric.mean_p),
                 shown(metric.psi),
                 shown(metric.per),
             ]
@@ -181,6 +182,7 @@ fn metrics(history: &History, times: &Times<'_>) -> String {
         "Servers far off",
         "KS",
         "KS p-value",
+        "mean's p-value",
         "PSI",
         "PER",
     ];
@@ -317,6 +319,8 @@ mod tests {
             dss: 0.3,
             fds: 0.6,
             fds_z: 1.5,
+            fds_z_mean: Some(0.5),
+            fds_z_sum: Some(3.0),
             anomaly_rate: 0.01,
             score: 0.25,
             calibrated_per: 0.02,
@@ -347,6 +351,7 @@ mod tests {
                 per: None,
                 psi: None,
                 ks_p: 1.0,
+                mean_p: Some(1.0),
                 strength: if alarm { 1.3 } else { 0.4 },
                 signal: evil(),
                 size_sd: Some(-2.5),

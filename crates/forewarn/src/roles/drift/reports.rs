@@ -292,6 +292,7 @@ impl Stage {
             model_version: &model.version,
             policy: self.ctx.config.drift.policy,
             calibration: self.ctx.config.drift.calibration,
+            fds: self.ctx.config.drift.fds,
         };
         let report = self.windows.report(&request, &model.baseline)?;
         let value = contract::codec::encode(&report)?;
