@@ -11,9 +11,12 @@ use crate::domain::Domain;
 use crate::fused::head_quantiles;
 use crate::net::{Inputs, Network};
 use burn::module::Module;
+use rayon::prelude::*;
 
-/// Windows that are forecast in one pass through the network: more do not make it faster, but take memory.
+/// Windows that are forecast in one pass through the network on a GPU: more do not make it faster, but take memory.
 const BATCH: usize = 128;
+/// The same on a CPU, whose cores take parts of so many side by side. It is the same on every machine, and so are the forecasts.
+const PART: usize = 32;
 
 /// A model that forecasts; cheap to clone, the weights are shared.
 #[derive(Debug, Clone)]
@@ -110,12 +113,8 @@ impl Model {
                 metrics,
             });
         }
-        let mut forecasts = Vec::with_capacity(contexts.len());
-        for chunk in contexts.chunks(BATCH) {
-            let sources: Vec<_> = chunk.iter().map(Source::Rows).collect();
-            self.forecast(&sources, &mut forecasts)?;
-        }
-        Ok(forecasts)
+        let sources: Vec<_> = contexts.iter().map(Source::Rows).collect();
+        self.forecast_all(&sources)
     }
 
     /// What drives the forecast of `context`: weights of the variables and of the past.
@@ -153,22 +152,32 @@ impl Model {
         &self,
         windows: &[(&Columns, usize)],
     ) -> Result<Vec<Forecast>, PredictError> {
-        let mut forecasts = Vec::with_capacity(windows.len());
-        for chunk in windows.chunks(BATCH) {
-            let sources: Vec<_> = chunk
-                .iter()
-                .map(|&(columns, issue)| Source::Columns { columns, issue })
-                .collect();
-            self.forecast(&sources, &mut forecasts)?;
-        }
-        Ok(forecasts)
+        let sources: Vec<_> = windows
+            .iter()
+            .map(|&(columns, issue)| Source::Columns { columns, issue })
+            .collect();
+        self.forecast_all(&sources)
     }
 
-    fn forecast(
-        &self,
-        sources: &[Source<'_>],
-        forecasts: &mut Vec<Forecast>,
-    ) -> Result<(), PredictError> {
+    fn forecast_all(&self, sources: &[Source<'_>]) -> Result<Vec<Forecast>, PredictError> {
+        let parts: Result<Vec<Vec<Forecast>>, PredictError> = if self.device().is_gpu() {
+            sources.chunks(BATCH).map(|of| self.forecast(of)).collect()
+        } else if sources.len() <= PART {
+            return self.forecast(sources);
+        } else {
+            sources
+                .par_chunks(PART)
+                .map(|of| self.forecast(of))
+                .collect()
+        };
+        Ok(parts?.into_iter().flatten().collect())
+    }
+
+    fn forecast(&self, sources: &[Source<'_>]) -> Result<Vec<Forecast>, PredictError> {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut forecasts = Vec::with_capacity(sources.len());
         let s = self.assembler.shape;
         let mut batch = self.assembler.assemble(sources, false, |_| false);
         let (inputs, head) = Inputs::new(&mut batch, &s, &self.network.device());
@@ -206,7 +215,7 @@ impl Model {
             forecasts.push(Forecast { p10, p50, p90 });
         }
         if finite {
-            Ok(())
+            Ok(forecasts)
         } else {
             Err(PredictError::NotFinite)
         }
