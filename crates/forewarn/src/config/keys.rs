@@ -111,7 +111,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "drift.policy",
         "sla",
-        "sla: score above 0.08 warning, 0.10 alarm, 0.12 critical; any-metric: or any measure above its own limit",
+        "sla: score above 0.08 warning, 0.10 alarm, 0.12 critical; any-metric: 0.12 alarm, or any measure above its own limit (raw; calibrated, both alarm where one metric's evidence reaches the level)",
     ),
     key(
         "drift.calibration",
