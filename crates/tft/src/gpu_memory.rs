@@ -3,7 +3,12 @@
 
 use crate::device::Device;
 use crate::devices::Devices;
+use std::io::Read;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for an answer: a driver that hangs must not hold a training up.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// MiB in use on the GPUs among `devices` together; `None` where there is none, or nobody tells.
 pub(crate) fn used_mb(devices: &Devices) -> Option<f64> {
@@ -15,14 +20,34 @@ pub(crate) fn used_mb(devices: &Devices) -> Option<f64> {
         return None;
     }
     let used = gpus.into_iter().map(|gpu| {
-        let said = Command::new("nvidia-smi")
+        let mut asked = Command::new("nvidia-smi");
+        asked
             .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
-            .args(["--id", &id(gpu, visible.as_deref())])
-            .stdin(Stdio::null())
-            .output();
-        parsed(&String::from_utf8_lossy(&said.ok()?.stdout))
+            .args(["--id", &id(gpu, visible.as_deref())]);
+        parsed(&answer(asked)?)
     });
     used.sum()
+}
+
+/// What a program prints, a line or two; `None` where it is not there, fails or takes longer than [`WITHIN`].
+fn answer(mut program: Command) -> Option<String> {
+    let program = program.stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = program.stdout(Stdio::piped()).spawn().ok()?;
+    let until = Instant::now() + WITHIN;
+    let status = loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            Ok(Some(status)) => break status,
+            _ => {
+                // One that cannot be killed is left to itself.
+                let _ = child.kill();
+                return None;
+            }
+        }
+    };
+    let mut said = String::new();
+    child.stdout.take()?.read_to_string(&mut said).ok()?;
+    status.success().then_some(said)
 }
 
 fn gpu(device: Device) -> Option<usize> {
@@ -32,7 +57,8 @@ fn gpu(device: Device) -> Option<usize> {
     }
 }
 
-/// What the driver's tool calls the N-th GPU of this process, which may see only some of the machine's.
+/// What the driver's tool calls the N-th GPU of this process, which may see only some of the machine's. The tool counts in the order of the
+/// bus: where GPUs differ, `CUDA_DEVICE_ORDER=PCI_BUS_ID` makes CUDA count so too.
 fn id(gpu: usize, visible: Option<&str>) -> String {
     let named = visible.and_then(|names| names.split(',').nth(gpu));
     let named = named.map(str::trim).filter(|name| !name.is_empty());
@@ -52,9 +78,35 @@ mod tests {
     #[test]
     fn the_tool_s_answer_is_a_number_or_nothing() {
         assert_eq!(parsed("1234\n"), Some(1234.0));
-        for said in ["", "\n", "[N/A]\n", "-1\n", "NaN\n", "No devices were found"] {
+        for said in [
+            "",
+            "\n",
+            "[N/A]\n",
+            "-1\n",
+            "NaN\n",
+            "No devices were found",
+        ] {
             assert_eq!(parsed(said), None, "{said:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_not_waited_for_for_ever() {
+        let shell = |script: &str| {
+            let mut program = Command::new("sh");
+            program.args(["-c", script]);
+            answer(program)
+        };
+        assert_eq!(shell("echo 1234").as_deref(), Some("1234\n"));
+        assert_eq!(shell("echo 1234; exit 9"), None);
+        assert_eq!(answer(Command::new("no-such-program-anywhere")), None);
+        let asked = Instant::now();
+        assert_eq!(shell("exec sleep 60"), None);
+        assert!(
+            asked.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            asked.elapsed()
+        );
     }
 
     #[test]

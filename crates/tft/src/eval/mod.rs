@@ -95,8 +95,28 @@ pub(crate) fn judge(
     model: &Model,
     columns: &[Columns],
     chosen: &[(usize, usize)],
-    mut seen: impl FnMut(usize, usize, &Forecast),
+    seen: impl FnMut(usize, usize, &Forecast),
 ) -> Result<Report, EvalError> {
+    let (tally, seconds) = tally(model, columns, chosen, seen)?;
+    Ok(tally.report(chosen.len() as f64 / f64::max(seconds, 1e-9)))
+}
+
+/// [`Report::loss`] alone, without what the other figures cost.
+pub(crate) fn loss(
+    model: &Model,
+    columns: &[Columns],
+    chosen: &[(usize, usize)],
+) -> Result<Option<f64>, EvalError> {
+    Ok(tally(model, columns, chosen, |_, _, _| {})?.0.loss())
+}
+
+/// The sums, and the seconds that the forecasts took.
+fn tally<'a>(
+    model: &'a Model,
+    columns: &[Columns],
+    chosen: &[(usize, usize)],
+    mut seen: impl FnMut(usize, usize, &Forecast),
+) -> Result<(Tally<'a>, f64), EvalError> {
     let domain = &model.domain;
     let mut tally = Tally::new(domain, columns);
     let mut seconds = 0.0;
@@ -120,7 +140,7 @@ pub(crate) fn judge(
             seen(series, issue, forecast);
         }
     }
-    Ok(tally.report(chosen.len() as f64 / f64::max(seconds, 1e-9)))
+    Ok((tally, seconds))
 }
 
 /// Data as columns.

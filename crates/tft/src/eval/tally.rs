@@ -75,19 +75,24 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// [`Report::loss`].
+    pub(crate) fn loss(&self) -> Option<f64> {
+        let all = vec![1.0; self.windows.len()];
+        loss(&self.cells.up_to(self.bands.count()).figures(&all))
+    }
+
     /// What follows from the sums.
     pub(crate) fn report(&self, forecasts_per_second: f64) -> Report {
         let names = &self.domain.metrics;
         let all = vec![1.0; self.windows.len()];
         let whole = self.cells.up_to(self.bands.count());
         let figures = whole.figures(&all);
-        let losses: Vec<f64> = figures.iter().filter_map(MetricReport::loss).collect();
         let judged: Vec<bool> = self.windows.iter().map(|&w| w > 0).collect();
         Report {
             windows: self.windows.iter().sum(),
             pooled: Pooled::of(&figures),
+            loss: loss(&figures),
             metrics: named(names, figures),
-            loss: mean(&losses),
             forecasts_per_second,
             horizons: self.horizons(&all, &judged),
             profiles: self.per_profile(&whole),
@@ -139,4 +144,13 @@ impl<'a> Tally<'a> {
         }
         reports
     }
+}
+
+fn loss(figures: &[MetricReport]) -> Option<f64> {
+    mean(
+        &figures
+            .iter()
+            .filter_map(MetricReport::loss)
+            .collect::<Vec<_>>(),
+    )
 }

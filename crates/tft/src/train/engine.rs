@@ -366,8 +366,8 @@ impl<'a> Run<'a> {
     /// Judges the weights as they are and keeps them if they are the best so far.
     fn validate(&mut self, train_loss: f64) -> Result<(), TrainError> {
         let model = self.model(self.optimiser.mean());
-        let report = eval::judge(&model, self.columns, &self.plan.validation, |_, _, _| {})?;
-        let val_loss = report.loss.ok_or_else(|| {
+        let loss = eval::loss(&model, self.columns, &self.plan.validation)?;
+        let val_loss = loss.ok_or_else(|| {
             TrainError::TooLittle(
                 "no metric varies in the part that validates: there is nothing to forecast"
                     .to_owned(),

@@ -183,8 +183,7 @@ pub fn val_loss(model: &Model, data: &Dataset, validation: &Validation) -> Resul
         windows,
     } = *validation;
     let chosen = plan::validation_windows(&columns, &model.domain, from_ms, to_ms, windows);
-    let report = eval::judge(model, &columns, &chosen, |_, _, _| {})?;
-    report.loss.ok_or_else(|| {
+    eval::loss(model, &columns, &chosen)?.ok_or_else(|| {
         EvalError::NoWindow("the data have no actual value to compare with".to_owned())
     })
 }
