@@ -137,8 +137,9 @@ async fn tries(worker: &Worker, job: &policy::Job) -> Result<Outcome> {
         tokio::select! {
             biased;
             () = worker.shutdown.wait() => {
-                telemetry.training_ended(Outcome::Cancelled.as_str(), started.elapsed());
-                return worker.cancelled(job).await;
+                let outcome = worker.stopped(job).await?;
+                telemetry.training_ended(outcome.as_str(), started.elapsed());
+                return Ok(outcome);
             }
             () = worker.ctx.clock.sleep(retry_after) => {}
         }

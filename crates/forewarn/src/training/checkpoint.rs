@@ -68,6 +68,11 @@ impl CheckpointFile {
         })
     }
 
+    /// Whether a training `name` has left a checkpoint in `directory`.
+    pub(crate) fn is_left(directory: &Path, name: &str) -> bool {
+        directory.join(format!("{name}.safetensors")).is_file()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -154,7 +159,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = file(directory.path());
         assert_eq!(file.read().unwrap(), None);
+        let left = || CheckpointFile::is_left(&directory.path().join("a/b"), "job");
+        assert!(!left());
         file.keep(b"first");
+        assert!(left());
         file.keep(b"second");
         assert_eq!(file.read().unwrap().unwrap(), b"second");
         file.remove();

@@ -80,7 +80,7 @@ impl Worker {
         let registry = Registry::new(lake::store::open(&self.ctx.config.registry.url)?);
         let mut load = LoadWatch::start(&self.ctx, job)?;
         let Some(window) = self.read_lake(job).await? else {
-            return self.cancelled(job).await;
+            return self.stopped(job).await;
         };
         if let Some(why) = self.lacks(job, &window)? {
             return self.skipped(job, &why).await;
@@ -215,24 +215,22 @@ impl Worker {
         let Some(directory) = &train.checkpoints else {
             return Ok(None);
         };
-        let name: String = job
-            .id
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '-' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
         CheckpointFile::open(
             directory,
-            &name,
+            &file_name(job),
             train.checkpoint_every,
             Mismatch::StartOver,
         )
         .map(Some)
+    }
+
+    /// A stop was asked for between two parts of the work: what an earlier process left of it is gone on with.
+    pub(super) async fn stopped(&self, job: &policy::Job) -> Result<Outcome> {
+        let directory = self.ctx.config.train.checkpoints.as_deref();
+        if directory.is_some_and(|of| CheckpointFile::is_left(of, &file_name(job))) {
+            return Ok(Outcome::Left);
+        }
+        self.cancelled(job).await
     }
 
     /// The model in production; `None` where it cannot be used: then nothing is compared with it, and a good one replaces it.
@@ -489,4 +487,11 @@ impl Worker {
         .await?;
         Ok(Outcome::Cancelled)
     }
+}
+
+/// What the job's checkpoint is called.
+fn file_name(job: &policy::Job) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let chars = job.id.chars();
+    chars.map(|c| if plain(c) { c } else { '_' }).collect()
 }
