@@ -137,7 +137,7 @@ impl Evidence {
     /// A score and a load with nothing behind them. The confidence is the score's distance from the alarm: 0.5 at it, 1 from
     /// one alarm level away.
     #[must_use]
-    pub fn of_score(at_ms: i64, score: f64, load: f64) -> Evidence {
+    pub fn of_score(at_ms: i64, score: f64, load: Option<f64>) -> Evidence {
         let policy = Policy::SLA;
         let away = (score - policy.alarm).abs() / policy.alarm;
         Evidence {
@@ -146,7 +146,7 @@ impl Evidence {
             alarm: policy.is_alarm(score),
             // More digits would say more than a score does.
             confidence: (50.0 + 50.0 * away.min(1.0)).round() / 100.0,
-            load: Some(load),
+            load,
             ..Evidence::of_nothing(at_ms)
         }
     }

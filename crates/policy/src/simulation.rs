@@ -30,8 +30,8 @@ pub struct Line {
     pub at_ms: i64,
     /// The drift score, calibrated.
     pub score: f64,
-    /// How busy the fleet was, 0–1.
-    pub load: f64,
+    /// How busy the fleet was, 0–1; `None` where it is not known.
+    pub load: Option<f64>,
     /// What happened just before.
     pub event: Option<Happened>,
 }

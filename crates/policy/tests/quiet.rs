@@ -184,7 +184,7 @@ fn hours(days: i64, load: impl Fn(i64) -> f64) -> (Simulation, i64) {
         let found = all.step(&Line {
             at_ms,
             score: 0.02,
-            load: load(at_ms),
+            load: Some(load(at_ms)),
             event: None,
         });
         assert!(!found.trigger, "{}", found.reason);
@@ -198,7 +198,7 @@ fn a_decision_waits_for_the_quiet_time_that_was_learnt() {
     let drift = |at_ms: i64, load: f64| Line {
         at_ms,
         score: 0.13,
-        load,
+        load: Some(load),
         event: None,
     };
     let found = all.step(&drift(noon, 0.7));
@@ -213,6 +213,17 @@ fn a_decision_waits_for_the_quiet_time_that_was_learnt() {
         "{}",
         found.reason
     );
+    // A load that is not known is none that is low.
+    let unknown = Line {
+        load: None,
+        ..drift(noon + 10 * HOUR, 0.0)
+    };
+    let found = all.step(&unknown);
+    assert!(
+        !found.trigger && found.reason.contains("load unknown"),
+        "{}",
+        found.reason
+    );
     assert!(all.step(&drift(noon + 10 * HOUR, 0.15)).trigger);
 }
 
@@ -222,7 +233,7 @@ fn critical_drift_does_not_wait_where_no_quiet_time_comes() {
     let at = |score: f64| Line {
         at_ms: noon,
         score,
-        load: 0.6,
+        load: Some(0.6),
         event: None,
     };
     // Drift, but not above 0.12.

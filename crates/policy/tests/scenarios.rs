@@ -14,7 +14,7 @@ fn line(at_ms: i64, score: f64, load: f64) -> Line {
     Line {
         at_ms,
         score,
-        load,
+        load: Some(load),
         event: None,
     }
 }

@@ -34,7 +34,7 @@ struct Line<'a> {
     calibrated: Calibrated,
     status: &'a str,
     alarm: bool,
-    load: f64,
+    load: Option<f64>,
 }
 
 /// The larger of the windows.
@@ -349,7 +349,7 @@ impl Told {
             },
             status: &report.status,
             alarm: report.alarm,
-            load: report.load.unwrap_or(0.0),
+            load: report.load,
         };
         print(&line)
     }

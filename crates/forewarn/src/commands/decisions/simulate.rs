@@ -23,7 +23,9 @@ const MAX_LINE_BYTES: u64 = 1 << 20;
 struct Written {
     at: String,
     score: f64,
-    load: f64,
+    /// Null where it is not known; it must be there.
+    #[serde(deserialize_with = "Option::deserialize")]
+    load: Option<f64>,
     #[serde(default)]
     event: Option<Event>,
 }
@@ -99,8 +101,8 @@ fn parse(text: &[u8]) -> Result<Line> {
             written.at
         )
     })?;
-    if written.load < 0.0 {
-        bail!("load {}: must be 0 or more", written.load);
+    if let Some(load) = written.load.filter(|load| *load < 0.0) {
+        bail!("load {load}: must be 0 or more");
     }
     Ok(Line {
         at_ms: at.timestamp_millis(),
@@ -145,10 +147,12 @@ mod tests {
         let expected = Line {
             at_ms: 1_767_571_200_000,
             score: 0.1,
-            load: 0.0,
+            load: Some(0.0),
             event: None,
         };
         assert_eq!(line.unwrap(), expected);
+        let unknown = parse(br#"{"at":"2026-01-05T00:00:00Z","score":0.1,"load":null}"#);
+        assert_eq!(unknown.unwrap().load, None);
         let text = br#"{"at":"2026-01-05T00:00:00Z","per":1,"score":0.1,"load":0,"event":"manual_request"}"#;
         assert_eq!(parse(text).unwrap().event, Some(Happened::ManualRequest));
         for (text, problem) in [
@@ -156,6 +160,10 @@ mod tests {
             (
                 r#"{"at":"2026-01-05T00:00:00Z","load":0}"#,
                 "missing field `score`",
+            ),
+            (
+                r#"{"at":"2026-01-05T00:00:00Z","score":0.1}"#,
+                "missing field `load`",
             ),
             (r#"{"at":"2026-01-05","score":0.1,"load":0}"#, "RFC 3339"),
             (
