@@ -273,7 +273,7 @@ fn notes(account: &Account<'_>) -> Vec<String> {
     notes
 }
 
-/// Servers of the baseline that have sent nothing for as long as the day's window: those that are left are judged as if they were all.
+/// Whether the day never had most of the baseline's servers at once: those that are there are judged as if they were all.
 fn gone(account: &Account<'_>) -> Option<String> {
     let known = i64::try_from(account.baseline.num_servers()).unwrap_or(i64::MAX);
     let [_, day] = account.windows;
@@ -281,7 +281,7 @@ fn gone(account: &Account<'_>) -> Option<String> {
     let gone = known.saturating_sub(seen);
     (day.is_covered() && gone as f64 > MANY_MISSING * known as f64).then(|| {
         format!(
-            "{gone} of the {known} servers that the baseline knows have sent nothing for a day; the others are judged without them."
+            "In the last day at most {seen} servers that the baseline knows were there at once, of {known}: they are judged without the others."
         )
     })
 }
