@@ -138,6 +138,12 @@ fn the_starter_model_forecasts_and_says_what_it_has_seen() {
     let again = site.run(&["models", "starter", "--json"]).ok().last_json();
     assert_eq!(again["promoted"], false);
     assert_eq!(again["version"], installed["version"]);
+    let version = again["version"].as_str().expect("a version");
+    let files = std::fs::read_dir(site.path(&format!("registry/models/{version}"))).expect("read");
+    let bytes: u64 = files
+        .map(|file| file.and_then(|file| file.metadata()).expect("a file").len())
+        .sum();
+    assert!(bytes < 2_000_000, "{bytes}");
     let listed = site.run(&["models", "list", "--json"]).ok().last_json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
     let file = site.simulate("6", "72", "99");

@@ -50,8 +50,10 @@ pub(crate) struct JudgedCell {
 /// Judges window `index` of [`crate::WINDOW_MINUTES`] against the baseline of its `hours`. Errors are those of `model_version` only.
 ///
 /// * PER: mean of the relative errors, pooled over metrics and profiles, of the forecasts issued 30 minutes before in
-///   the short window, and the mean over the horizons that have data in the long one.
-/// * WAPE: Σ|error| / Σ|actual| per metric, mean over the metrics: sums of different units are not added.
+///   the short window, and the mean over the horizons that have data in the long one. Source: the mean absolute percentage error,
+///   Makridakis, "Accuracy measures: theoretical and practical concerns", 1993.
+/// * WAPE: Σ|error| / Σ|actual| per metric, mean over the metrics: sums of different units are not added. Source: the MAD/mean ratio,
+///   Kolassa and Schütz, "Advantages of the MAD/mean ratio over the MAPE", 2007.
 /// * DSS: mean of the KS statistics of profiles and metrics, each weighted by its values; with equally many values
 ///   this is the mean over metrics.
 /// * FDS: the z of cells with at least [`MIN_VALUES`] values, as `fds` makes one of them.

@@ -36,7 +36,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// The weighted sum of the four; a missing error rate counts 0.
+    /// The weighted sum of the four; a missing error rate counts 0. The weights are Forewarn's own.
     #[must_use]
     pub fn score(&self) -> f64 {
         WEIGHT_PER * self.per.unwrap_or(0.0)
@@ -80,6 +80,8 @@ pub fn ks(baseline: &[u64], counts: &[i64]) -> f64 {
 
 /// |mean − baseline mean| in standard deviations of the baseline's values (not of its mean: more rows do not make the
 /// same shift larger). 0 where the baseline has no variation: such a metric is judged by [`ks`] only, in each of the last buckets.
+///
+/// Source: the standardised difference, Glass, "Primary, secondary, and meta-analysis of research", 1976.
 #[must_use]
 pub fn z(mean: f64, baseline_mean: f64, baseline_sd: f64) -> f64 {
     if !varies(baseline_mean, baseline_sd) {
@@ -150,7 +152,7 @@ pub fn mean_p(z: f64, baseline_n: u64, n: i64) -> f64 {
     erfc(x / std::f64::consts::SQRT_2).clamp(0.0, 1.0)
 }
 
-/// z/(1+z): 0–1.
+/// z/(1+z): 0–1. Forewarn's own: it keeps the order, and a distance without bound can enter the score.
 #[must_use]
 pub fn scale(z: f64) -> f64 {
     z / (1.0 + z)
@@ -167,7 +169,7 @@ pub fn share(part: i64, whole: i64) -> f64 {
 }
 
 /// How busy a fleet is, 0–1: 0.6 · mean CPU / 100 + 0.4 · `requests_share`, where `mean_cpu_pct` is in percent and
-/// `requests_share` is the rate of prediction requests relative to its usual peak.
+/// `requests_share` is the rate of prediction requests relative to its usual peak. The weights are Forewarn's own.
 #[must_use]
 pub fn load(mean_cpu_pct: f64, requests_share: f64) -> f64 {
     0.6 * (mean_cpu_pct / 100.0).clamp(0.0, 1.0) + 0.4 * requests_share.clamp(0.0, 1.0)

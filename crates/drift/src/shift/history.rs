@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fixed::{float, term};
+use crate::measures::median;
 
 /// Sums over the servers of one cell in one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -153,6 +154,12 @@ impl History {
                 sums.add(more);
             }
         }
+    }
+
+    /// How many servers a cell usually has; `None` where it has none.
+    pub(crate) fn servers(&self, cell: usize) -> Option<f64> {
+        let sums = self.buckets.values().filter_map(|row| row.get(cell));
+        median(sums.filter(|sums| sums.n > 0).map(|sums| sums.n as f64))
     }
 
     /// Cells of a bucket.

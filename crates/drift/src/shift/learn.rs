@@ -18,6 +18,12 @@ use crate::measures::{median, varies};
 /// on quiet fleets of the simulator stood at 1.00 to 1.02 of the level.
 const ERROR_MARGIN: f64 = 1.25;
 
+/// In a profile of fewer servers an incident of one moves the mean and the spread of all…
+const FEW_SERVERS: f64 = 5.0;
+/// …and a few weeks hold few incidents of so few: they need so much more evidence than these weeks tell. Without it, alarms on quiet fleets
+/// of the simulator with two or three servers a profile stood at 1.00 to 1.01 of the level.
+const FEW_SERVERS_MARGIN: f64 = 1.25;
+
 pub(crate) const DAY_MS: i64 = 86_400_000;
 const WEEK_DAYS: usize = 7;
 
@@ -37,7 +43,10 @@ impl Detector {
             models: Vec::new(),
         };
         let mut maxima: Vec<Vec<f64>> = Vec::new();
+        // By model: whether few servers are behind it.
+        let mut few: Vec<bool> = Vec::new();
         for cell in 0..history.cells() {
+            let is_few = history.servers(cell).is_some_and(|n| n < FEW_SERVERS);
             for signal in Signal::ALL {
                 let series = Series::of(history, &times, cell, signal);
                 if let Some(series) = series
@@ -51,6 +60,7 @@ impl Detector {
                         continue;
                     }
                     maxima.push(quiet_maxima);
+                    few.push(is_few);
                     detector.models.push(SignalModel {
                         cell,
                         signal,
@@ -65,6 +75,11 @@ impl Detector {
             }
         }
         detector.calibrate(&maxima);
+        // Behind the tail: it is that of all days, whoever had them.
+        let models = detector.models.iter_mut().zip(few);
+        for (model, _) in models.filter(|(_, is_few)| *is_few) {
+            model.scale *= FEW_SERVERS_MARGIN;
+        }
         detector
     }
 
@@ -74,8 +89,11 @@ impl Detector {
         /// Days of the fleet's median that a cell's own days are weighed against.
         const PRIOR_DAYS: f64 = 5.0;
         let of_days = |days: &Vec<f64>| median(days.iter().copied());
-        let Some(usual) = median(maxima.iter().filter_map(of_days)).filter(|usual| *usual > 0.0)
-        else {
+        // Of values: errors, of which only a rise counts, have less of it.
+        let values = self.models.iter().zip(maxima);
+        let values = values.filter(|(model, _)| model.signal != Signal::Error);
+        let usual = median(values.filter_map(|(_, days)| of_days(days)));
+        let Some(usual) = usual.filter(|usual| *usual > 0.0) else {
             return;
         };
         for (model, days) in self.models.iter_mut().zip(maxima) {
@@ -92,7 +110,7 @@ impl Detector {
                 model.scale *= ERROR_MARGIN * (errors / others).max(1.0);
             }
         }
-        // Errors are measured in it, and do not move it.
+        // Errors are measured in it, and do not move it; they count as series among which the alarms are shared out.
         self.tail = self.tail_of(maxima, |signal| signal != Signal::Error);
     }
 
